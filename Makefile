@@ -1,0 +1,43 @@
+# `make demo` and `make test` are all that a fresh machine needs: Python 3.11 or later, make, and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test fast lint bench format clean
+
+demo: $(VENV)/core.stamp
+	$(BIN)/python -m eval.demo --out demo-output
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest
+
+fast: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m eval.benchmark --model released --objects 1,3
+
+clean:
+	rm -rf $(VENV) build dist demo-output
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ranet-jax needs Python 3.11 or later")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/core.stamp: $(BIN)/python pyproject.toml
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/core.stamp
+	$(PIP) -e '.[train,convert,dev]'
+	touch $@

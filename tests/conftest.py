@@ -1,0 +1,42 @@
+"""Settings every test runs under: strict dtypes and ranks, four CPU devices, shapes checked at run time."""
+
+import os
+import pathlib
+from collections.abc import Callable
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax
+import jaxtyping
+import numpy as np
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Every annotated function of the library is checked against its shapes and dtypes, in tests only.
+jaxtyping.install_import_hook("ranet_jax", "beartype.beartype")
+
+SHARED = pathlib.Path(os.environ.get("RANET_SHARED", pathlib.Path(__file__).parents[1].parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], pathlib.Path]:
+    """Path of a file or folder of the shared material; skips (or fails, in CI) where it is absent."""
+
+    def locate(relative: str) -> pathlib.Path:
+        path = SHARED / relative
+        if not path.exists():
+            message = f"{path} is absent: set RANET_SHARED to the folder that holds golden/ and data/"
+            if os.environ.get("RANET_REQUIRE_SHARED"):
+                pytest.fail(message)
+            pytest.skip(message)
+        return path
+
+    return locate
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
