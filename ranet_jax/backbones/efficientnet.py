@@ -1,0 +1,92 @@
+"""EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excitation, ReLU6 instead of swish.
+
+Batch norm is frozen and padding is TensorFlow's "SAME", as its ImageNet weights expect; inputs are
+`(x * 255 - 127) / 128` for x in [0, 1].
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ranet_jax.backbones.pyramid import Pyramid
+from ranet_jax.layers import Convolution, FrozenBatchNorm, depthwise_convolution
+
+BATCH_NORM_EPSILON = 1e-3
+
+
+class Stage(NamedTuple):
+    """Blocks of one stage: depthwise kernel size, stride of the first block, expansion, output channels, count."""
+
+    kernel_size: int
+    stride: int
+    expansion: int
+    features: int
+    blocks: int
+
+
+STAGES = (
+    Stage(3, 1, 1, 16, 1),
+    Stage(3, 2, 6, 24, 2),
+    Stage(5, 2, 6, 40, 2),
+    Stage(3, 2, 6, 80, 3),
+    Stage(5, 1, 6, 112, 3),
+    Stage(5, 2, 6, 192, 4),
+    Stage(3, 1, 6, 320, 1),
+)
+# The stages after which the feature map is taken: the last one before each change of stride.
+PYRAMID_STAGES = (0, 1, 2, 4, 6)
+
+
+def relu6(x: jax.Array) -> jax.Array:
+    """min(max(x, 0), 6)."""
+    return jnp.clip(x, 0.0, 6.0)
+
+
+class InvertedResidual(nn.Module):
+    """1x1 expansion, depthwise k x k, linear 1x1 projection; added to the input where the shape stays."""
+
+    stage: Stage
+    stride: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b hout wout cout"]:
+        """Returns `stage.features` channels at 1/stride of the input's size."""
+        c, k = x.shape[-1], self.stage.kernel_size
+        norm = lambda name: FrozenBatchNorm(BATCH_NORM_EPSILON, name=name)
+        pointwise = lambda features, name: Convolution(features, 1, use_bias=False, dtype=self.dtype, name=name)
+        y = x
+        if self.stage.expansion > 1:
+            y = relu6(norm("expand_norm")(pointwise(c * self.stage.expansion, "expand")(y)))
+        shape = (k, k, y.shape[-1])
+        # A filter has k * k inputs: he_normal's fan-in, with channels as a batch of filters.
+        kernel = self.param("depthwise", nn.initializers.he_normal(in_axis=(0, 1), batch_axis=2), shape, jnp.float32)
+        y = relu6(norm("depthwise_norm")(depthwise_convolution(y, kernel.astype(self.dtype), self.stride)))
+        y = norm("project_norm")(pointwise(self.stage.features, "project")(y))
+        return x + y if self.stride == 1 and c == self.stage.features else y
+
+
+class EfficientNetLite0(nn.Module):
+    """Pyramid of 16, 24, 40, 112 and 320 channels; 3.4 M parameters without the classifier."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "b h w channels"]) -> Pyramid:
+        """Encodes a normalised image (h and w multiples of 32)."""
+        # "SAME" pads the 3x3 stride-2 stem below and to the right only.
+        padded = jnp.pad(image.astype(self.dtype), ((0, 0), (0, 1), (0, 1), (0, 0)))
+        kernel_shape = (3, 3, image.shape[-1], 32)
+        kernel = self.param("stem", nn.initializers.he_normal(), kernel_shape, jnp.float32).astype(self.dtype)
+        x = jax.lax.conv_general_dilated(padded, kernel, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        x = relu6(FrozenBatchNorm(BATCH_NORM_EPSILON, name="stem_norm")(x))
+        outputs = []
+        for index, stage in enumerate(STAGES):
+            for block in range(stage.blocks):
+                stride = stage.stride if block == 0 else 1
+                x = InvertedResidual(stage, stride, self.dtype, name=f"stage{index}_block{block}")(x)
+            outputs.append(x)
+        return Pyramid(*(outputs[i] for i in PYRAMID_STAGES))
