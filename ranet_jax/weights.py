@@ -1,0 +1,186 @@
+"""Checkpoints for inference: a folder with Orbax arrays and the configuration beside them, so that a path is enough.
+
+    CHECKPOINT/
+        config.json     {"format": 1, "model": "ranet", "config": {...}, "card": {...}}
+        arrays/         the variables, written by Orbax
+
+Training checkpoints (optimizer, data position) are another thing: `ranet_jax.training.checkpoint`.
+"""
+
+import json
+import math
+import os
+import pathlib
+import shutil
+import tempfile
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from ranet_jax.errors import InputError
+from ranet_jax.models import RANet, RANetConfig
+
+FORMAT = 1
+DEFAULT = "lite"
+EMBEDDED = pathlib.Path(__file__).parent / "checkpoints"
+UNTRAINED = "untrained-lite"
+
+
+class Checkpoint(NamedTuple):
+    """A network ready to run.
+
+    Attributes:
+        name: as it was asked for.
+        config: of the network.
+        variables: float32 NumPy arrays, by collection.
+        card: what its maker wrote down: data, licence, steps, results; empty if nothing.
+    """
+
+    name: str
+    config: RANetConfig
+    variables: dict[str, Any]
+    card: dict[str, Any]
+
+
+def initial_variables(config: RANetConfig, seed: int = 0) -> dict[str, Any]:
+    """Untrained float32 NumPy variables, distributed as `RANet(config).init` draws them.
+
+    Drawn with NumPy: compiling JAX's random bits for hundreds of shapes takes a CPU half a minute, this a second.
+    """
+    rng = np.random.default_rng(seed)
+
+    def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        name = path[-1].key
+        if name in ("kernel", "stem", "depthwise"):
+            # He et al. 2015; a depthwise filter (k, k, channels) sees k * k inputs.
+            inputs = math.prod(leaf.shape[:2] if name == "depthwise" else leaf.shape[:-1])
+            return (rng.standard_normal(leaf.shape) * math.sqrt(2.0 / inputs)).astype(np.float32)
+        return np.full(leaf.shape, 1.0 if name in ("scale", "variance") else 0.0, np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, expected_variables(config))
+
+
+def expected_variables(config: RANetConfig) -> Any:
+    """Shapes and dtypes of a network's variables; nothing is computed."""
+    return jax.eval_shape(RANet(config).init, jax.random.key(0), *_dummy_inputs(config))
+
+
+def _dummy_inputs(config: RANetConfig) -> tuple[jax.Array, jax.Array]:
+    return jnp.zeros((1, *config.input_size, 3)), jnp.zeros((1, *config.input_size, 1))
+
+
+def embedded_names() -> list[str]:
+    """Names of the checkpoints that come with the package, and of the untrained network that tests the machinery."""
+    shipped = [path.parent.name for path in EMBEDDED.glob("*/config.json")]
+    return [*sorted(shipped), UNTRAINED]
+
+
+def default_name() -> str:
+    """What a command uses unless it is told: the shipped default, or the untrained network where none is shipped."""
+    return DEFAULT if DEFAULT in embedded_names() else UNTRAINED
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    config: RANetConfig,
+    variables: Any,
+    *,
+    card: dict[str, Any] | None = None,
+    dtype: Any = np.float32,
+) -> None:
+    """Writes a checkpoint folder; it appears, or replaces an older one, only when it is whole.
+
+    Args:
+        path: the folder.
+        config: of the network.
+        variables: its variables, arrays of JAX or NumPy.
+        card: anything JSON can hold that tells where the weights come from.
+        dtype: stored dtype of every array; bfloat16 halves the size and loads as float32 again.
+
+    Raises:
+        InputError: the folder cannot be written, or holds something that is not a checkpoint.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not (path / "config.json").is_file():
+        raise InputError(f"{path}: exists and is not a checkpoint; choose another folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to") from error
+    try:
+        whole = temporary / "checkpoint"
+        arrays = jax.tree.map(lambda x: np.asarray(x).astype(dtype), dict(variables))
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            checkpointer.save((whole / "arrays").absolute(), arrays)
+        description = {"format": FORMAT, "model": "ranet", "config": config.to_dict(), "card": card or {}}
+        (whole / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+        if path.exists():
+            # A folder cannot be replaced in one step: the old one makes way whole, and goes with the temporary one.
+            path.rename(temporary / "replaced")
+        whole.rename(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); free some space or choose another") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
+    """Opens a checkpoint by the name of an embedded one, or by its folder.
+
+    Raises:
+        InputError: there is no such checkpoint; it is cut off or damaged; its config does not fit its arrays.
+    """
+    name = os.fspath(name_or_path)
+    if name == UNTRAINED:
+        config = RANetConfig.lite()
+        return Checkpoint(name, config, initial_variables(config), {"trained": False})
+    path = EMBEDDED / name if name in embedded_names() else pathlib.Path(name)
+    config, card = _read_description(path)
+    arrays = path / "arrays"
+    try:
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            tree = checkpointer.metadata(arrays.absolute()).item_metadata.tree
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+            restored = checkpointer.restore(arrays.absolute(), restore_args=as_numpy)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
+        raise InputError(f"{path}: the checkpoint is damaged or cut off ({reason}); copy or save it again") from error
+    variables = jax.tree.map(lambda x: np.asarray(x).astype(np.float32), restored)
+    _check_shapes(path, config, variables)
+    return Checkpoint(name, config, variables, card)
+
+
+def _read_description(path: pathlib.Path) -> tuple[RANetConfig, dict[str, Any]]:
+    """The config and card of a checkpoint folder."""
+    file = path / "config.json"
+    if not path.exists():
+        names = ", ".join(embedded_names())
+        raise InputError(f"{path}: no such checkpoint; give its folder, or one of the embedded names: {names}")
+    if not file.is_file():
+        hint = "; make one of it with `ranet-jax convert`" if path.suffix == ".pth" else ""
+        raise InputError(f"{path}: not a checkpoint folder (it has no config.json){hint}")
+    try:
+        description = json.loads(file.read_text())
+        stored, values = description["format"], description["config"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: damaged ({error}); copy or save the checkpoint again") from error
+    if stored != FORMAT:
+        raise InputError(f"{file}: format {stored} is not known here; update ranet-jax or save the checkpoint again")
+    return RANetConfig.from_dict(values), description.get("card", {})
+
+
+def _check_shapes(path: pathlib.Path, config: RANetConfig, variables: Any) -> None:
+    expected = {
+        jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(expected_variables(config))
+    }
+    stored = {jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(variables)}
+    wrong = sorted(key for key in expected.keys() | stored.keys() if expected.get(key) != stored.get(key))
+    if wrong:
+        raise InputError(
+            f"{path}: config.json does not fit the arrays ({len(wrong)} differ, the first is {wrong[0]});"
+            " restore the config the weights were saved with"
+        )

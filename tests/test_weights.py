@@ -1,0 +1,143 @@
+"""Checkpoint folders: what is written comes back, and damage is named in one line."""
+
+import dataclasses
+import json
+import shutil
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from ranet_jax.errors import InputError
+from ranet_jax.models import RANetConfig
+from ranet_jax.weights import (
+    UNTRAINED,
+    default_name,
+    embedded_names,
+    expected_variables,
+    initial_variables,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+CONFIG = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6), kept_maps=16)
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return initial_variables(CONFIG)
+
+
+def test_what_is_saved_comes_back_with_its_config(tmp_path, variables):
+    save_checkpoint(tmp_path / "a" / "net", CONFIG, variables, card={"steps": 3})
+    checkpoint = load_checkpoint(tmp_path / "a" / "net")
+    assert checkpoint.config == CONFIG
+    assert checkpoint.card == {"steps": 3}
+    jax.tree.map(np.testing.assert_array_equal, checkpoint.variables, variables)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["net"], "temporary files were left behind"
+
+
+def test_bfloat16_halves_the_file_and_loads_as_float32(tmp_path, variables):
+    save_checkpoint(tmp_path / "net", CONFIG, variables, dtype=ml_dtypes.bfloat16)
+    loaded = load_checkpoint(tmp_path / "net").variables
+    rounded = jax.tree.map(lambda x: x.astype(ml_dtypes.bfloat16).astype(np.float32), variables)
+    jax.tree.map(np.testing.assert_array_equal, loaded, rounded)
+    assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {np.dtype(np.float32)}
+
+
+def test_a_checkpoint_is_replaced_but_another_folder_is_not(tmp_path, variables):
+    save_checkpoint(tmp_path / "net", CONFIG, variables, card={"version": 1})
+    save_checkpoint(tmp_path / "net", CONFIG, variables, card={"version": 2})
+    assert load_checkpoint(tmp_path / "net").card == {"version": 2}
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(InputError, match="exists and is not a checkpoint"):
+        save_checkpoint(tmp_path / "photos", CONFIG, variables)
+
+
+@pytest.fixture
+def saved(tmp_path, variables):
+    save_checkpoint(tmp_path / "net", CONFIG, variables)
+    return tmp_path / "net"
+
+
+def test_a_truncated_checkpoint_is_named(saved):
+    largest = max(saved.rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    with pytest.raises(InputError, match="damaged or cut off") as caught:
+        load_checkpoint(saved)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_arrays_are_named(saved):
+    shutil.rmtree(saved / "arrays")
+    with pytest.raises(InputError, match="damaged or cut off"):
+        load_checkpoint(saved)
+
+
+def edit_config(folder, **changes):
+    description = json.loads((folder / "config.json").read_text())
+    description["config"] |= changes
+    (folder / "config.json").write_text(json.dumps(description))
+
+
+def test_a_misspelt_config_field_is_named(saved):
+    edit_config(saved, kept_map=3)
+    with pytest.raises(InputError, match="no field kept_map:"):
+        load_checkpoint(saved)
+
+
+def test_a_config_that_does_not_fit_the_arrays_is_named(saved):
+    edit_config(saved, matching_features=7)
+    with pytest.raises(InputError, match="does not fit the arrays"):
+        load_checkpoint(saved)
+
+
+def test_what_is_no_checkpoint_is_said(tmp_path):
+    with pytest.raises(InputError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "absent")
+    with pytest.raises(InputError, match="not a checkpoint folder"):
+        load_checkpoint(tmp_path)
+    (tmp_path / "net.pth").write_bytes(b"")
+    with pytest.raises(InputError, match="ranet-jax convert"):
+        load_checkpoint(tmp_path / "net.pth")
+
+
+def test_config_survives_json():
+    for config in (RANetConfig(), RANetConfig(objects="multi", dtype="float32"), RANetConfig.lite()):
+        assert RANetConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"ranking": "rum"}, "ranking is 'rum'"), ({"input_size": (480, 854)}, "480x854"), ({"crop": "pan"}, "crop")],
+)
+def test_wrong_config_values_are_named(changes, named):
+    with pytest.raises(InputError, match=named):
+        dataclasses.replace(RANetConfig(), **changes)
+
+
+def test_initial_variables_have_the_spread_of_the_modules_initializers(variables):
+    """He et al.'s, for a full and for a depthwise kernel; norms start as the identity."""
+    he, depthwise = nn.initializers.he_normal(), nn.initializers.he_normal(in_axis=(0, 1), batch_axis=2)
+    lite = initial_variables(RANetConfig.lite())
+    head = lite["params"]["matching_head"]["head_all"]["convolution"]["kernel"]
+    filters = lite["params"]["backbone"]["stage5_block1"]["depthwise"]
+    for ours, initializer in ((head, he), (filters, depthwise)):
+        theirs = initializer(jax.random.key(0), ours.shape, jnp.float32)
+        assert float(np.std(ours)) == pytest.approx(float(np.std(theirs)), rel=0.05)
+    norm = variables["params"]["backbone"]["stem_norm"]
+    assert (norm["scale"] == 1).all()
+    assert (norm["bias"] == 0).all()
+    assert (variables["batch_stats"]["backbone"]["stem_norm"]["variance"] == 1).all()
+
+
+def test_the_untrained_network_says_so():
+    checkpoint = load_checkpoint(UNTRAINED)
+    assert checkpoint.card == {"trained": False}
+    assert UNTRAINED in embedded_names()
+    assert default_name() in embedded_names()
+    shapes = jax.tree.map(lambda x: x.shape, expected_variables(checkpoint.config))
+    assert jax.tree.map(lambda x: x.shape, checkpoint.variables) == shapes
