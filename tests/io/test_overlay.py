@@ -1,0 +1,145 @@
+import time
+
+import cv2
+import numpy as np
+import pytest
+from test_video import moving_texture
+
+from ranet_jax.errors import InputError
+from ranet_jax.io.masks import DAVIS_PALETTE
+from ranet_jax.io.overlay import OverlayWriter, draw_overlay
+from ranet_jax.io.video import TruncatedVideoError, open_frames
+
+
+def two_squares():
+    labels = np.zeros((40, 60), np.uint8)
+    labels[10:30, 10:30] = 1
+    labels[10:30, 30:50] = 200
+    return labels
+
+
+def test_colours_outlines_and_edges():
+    image = np.full((40, 60, 3), 100, np.uint8)
+    labels = two_squares()
+    drawn = draw_overlay(image, labels, opacity=0.5)
+    assert drawn.shape == image.shape
+    np.testing.assert_array_equal(drawn[20, 20], (100 + DAVIS_PALETTE[1].astype(int)) // 2)
+    np.testing.assert_allclose(drawn[20, 40], (100.0 + DAVIS_PALETTE[200]) / 2, atol=1)
+    np.testing.assert_array_equal(drawn[20, 10:12], DAVIS_PALETTE[[1, 1]])  # outlines, inside
+    np.testing.assert_array_equal(drawn[20, 28:32], DAVIS_PALETTE[[1, 1, 200, 200]])
+    np.testing.assert_array_equal(drawn[20, 12], drawn[20, 20])
+    np.testing.assert_array_equal(drawn[9, 20], [0, 0, 0])  # dark edge, outside
+    np.testing.assert_array_equal(drawn[20, 50], [0, 0, 0])
+    np.testing.assert_array_equal(drawn[8, 20], [100, 100, 100])
+    assert (image == 100).all()
+    np.testing.assert_array_equal(labels, two_squares())
+
+
+def test_a_frame_without_objects_stays_as_it_is(rng):
+    image = rng.integers(0, 256, (31, 17, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(draw_overlay(image, np.zeros((31, 17), np.uint8)), image)
+
+
+def test_objects_at_the_border_and_read_only_inputs(rng):
+    image = rng.integers(0, 256, (31, 17, 3)).astype(np.uint8)
+    labels = np.full((31, 17), 3, np.uint8)
+    labels.setflags(write=False)  # as arrays from the device are
+    image.setflags(write=False)
+    drawn = draw_overlay(image, labels, opacity=0.0)
+    np.testing.assert_array_equal(drawn, image)  # the border of the picture is no outline
+    np.testing.assert_array_equal(draw_overlay(image, labels, opacity=1.0), DAVIS_PALETTE[labels])
+
+
+def test_drawing_is_fast(rng):
+    image = rng.integers(0, 256, (480, 854, 3)).astype(np.uint8)
+    labels = np.kron(rng.integers(0, 4, (48, 61)), np.ones((10, 14))).astype(np.uint8)
+    seconds = []
+    for _ in range(15):
+        start = time.perf_counter()
+        draw_overlay(image, labels)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 5e-3
+
+
+@pytest.mark.parametrize("size", [(96, 128), (97, 131), (1, 1)])
+@pytest.mark.parametrize("frames_per_second", [12.5, 29.97, 240.123])
+def test_videos_of_any_size(tmp_path, size, frames_per_second):
+    images = moving_texture(5, *size)
+    path = tmp_path / "new" / "overlay.mp4"
+    with OverlayWriter(path, size, frames_per_second) as writer:
+        for image in images:
+            writer.write(image)
+        assert not path.exists()
+    assert [item.name for item in path.parent.iterdir()] == ["overlay.mp4"]
+    with open_frames(path) as reader:
+        assert reader.count == 5
+        assert reader.size == (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        assert reader.frames_per_second == pytest.approx(frames_per_second, rel=1e-3)
+        for frame, image in zip(reader, images, strict=True):
+            assert np.abs(frame.image[: size[0], : size[1]].astype(int) - image).mean() < 8
+
+
+def write_one_picture_and_fail(path, error):
+    with OverlayWriter(path, (32, 32), 24) as writer:
+        writer.write(np.zeros((32, 32, 3), np.uint8))
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("fault"), KeyboardInterrupt()])
+def test_an_error_leaves_nothing(tmp_path, error):
+    with pytest.raises(type(error)):
+        write_one_picture_and_fail(tmp_path / "overlay.mp4", error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_decoded_of_a_truncated_video_is_kept(tmp_path):
+    path = tmp_path / "overlay.mp4"
+    with pytest.raises(TruncatedVideoError):
+        write_one_picture_and_fail(path, TruncatedVideoError("a.mp4", 1, 9))
+    with open_frames(path) as reader:
+        assert len(list(reader)) == 1
+
+
+def test_no_pictures_no_file(tmp_path):
+    with OverlayWriter(tmp_path / "overlay.mp4", (32, 32), 24):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_nothing_can_be_written(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"\.mp4"):
+        OverlayWriter(tmp_path / "overlay.gif", (32, 32), 24)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file, not a folder"):
+        OverlayWriter(tmp_path / "file" / "overlay.mp4", (32, 32), 24)
+    monkeypatch.setattr(cv2.VideoWriter, "fourcc", lambda *_: 0x7A7A7A7A)
+    with pytest.raises(InputError, match="no MPEG-4 encoder"):
+        OverlayWriter(tmp_path / "overlay.mp4", (32, 32), 24)
+    assert [item.name for item in tmp_path.iterdir()] == ["file"]
+
+
+def write_all(path, images):
+    with OverlayWriter(path, images[0].shape[:2], 24) as writer:
+        for image in images:
+            writer.write(image)
+
+
+def test_a_disk_that_fills_up(tmp_path):
+    """OpenCV swallows failed writes; a limit on the size of files stands for the full disk."""
+    resource = pytest.importorskip("resource")
+    noise = np.random.default_rng(0).integers(0, 256, (20, 96, 128, 3)).astype(np.uint8)
+    path = tmp_path / "overlay.mp4"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"overlay\.mp4.*full"):
+            write_all(path, noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_of_another_size_is_a_fault_of_the_caller(tmp_path):
+    images = [np.zeros((32, 32, 3), np.uint8), np.zeros((32, 34, 3), np.uint8)]
+    with pytest.raises(ValueError, match=r"\(32, 34\).*\(32, 32\)"):
+        write_all(tmp_path / "overlay.mp4", images)
