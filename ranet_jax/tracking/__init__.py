@@ -1,0 +1,1 @@
+"""Trackers: state in, state out, one compiled step; `stream` is the host side around them."""

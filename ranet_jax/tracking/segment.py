@@ -1,0 +1,97 @@
+"""A video and the mask of its first frame in, palette masks and an overlay video out: what `ranet-jax segment` does."""
+
+import contextlib
+import pathlib
+import signal
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+
+from ranet_jax.errors import InputError
+from ranet_jax.io.masks import read_label_map
+from ranet_jax.io.overlay import OverlayWriter
+from ranet_jax.io.results import ResultWriter
+from ranet_jax.io.video import FrameReader, open_frames
+from ranet_jax.tracking.ranet import RANetTracker, object_ids
+from ranet_jax.tracking.stream import StreamReport, stream
+from ranet_jax.weights import Checkpoint
+
+Progress = Callable[[int, int | None], object]
+
+
+class SegmentReport(NamedTuple):
+    """What was done: the stream's figures, how many objects, and where the results are."""
+
+    stream: StreamReport
+    objects: int
+    folder: pathlib.Path
+    overlay: pathlib.Path | None
+
+
+def segment_video(
+    source: str,
+    mask: str | pathlib.Path,
+    out: str | pathlib.Path,
+    checkpoint: Checkpoint,
+    *,
+    overlay: str | pathlib.Path | None = None,
+    progress: Progress = lambda done, total: None,
+) -> SegmentReport:
+    """Segments a whole video.
+
+    Args:
+        source: video file, folder of frames, or camera index (ends at Ctrl-C, keeping what was done).
+        mask: label image of the first frame: palette, gray ids, or 0/255 (docs/palette.md).
+        out: folder for one palette PNG a frame, named like the frames.
+        checkpoint: the network.
+        overlay: video file to draw the result into, as mp4.
+        progress: called after every frame with the number done and the total, where it is known.
+
+    Returns:
+        The report.
+
+    Raises:
+        InputError: any input is missing, unreadable or does not fit, or an output cannot be written. Frames decoded
+            before a video breaks off are segmented and written first.
+    """
+    label_map = read_label_map(mask)
+    try:
+        objects = len(object_ids(label_map))
+    except InputError as error:
+        raise InputError(f"{mask}: {error}") from error
+    with open_frames(source) as frames, contextlib.ExitStack() as resources:
+        if label_map.shape != frames.size:
+            (height, width), (mask_height, mask_width) = frames.size, label_map.shape
+            raise InputError(
+                f"{mask}: the mask is {mask_width}x{mask_height} and the video {width}x{height}:"
+                " give a mask of the first frame's size"
+            )
+        writer = None
+        if overlay is not None:
+            writer = resources.enter_context(OverlayWriter(overlay, frames.size, frames.frames_per_second))
+        results = ResultWriter(out, writer)
+        resources.enter_context(_interrupt_stops(frames))
+        tracker = RANetTracker(checkpoint.config, frames.size)
+        report = stream(
+            tracker,
+            jax.device_put(checkpoint.variables),
+            frames,
+            label_map,
+            results,
+            progress=lambda done: progress(done, frames.count),
+        )
+    return SegmentReport(report, objects, pathlib.Path(out), None if overlay is None else pathlib.Path(overlay))
+
+
+@contextlib.contextmanager
+def _interrupt_stops(frames: FrameReader) -> Iterator[None]:
+    """While a source without an end (a camera) is read, Ctrl-C makes the current frame its last."""
+    if frames.count is not None:
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, lambda *_: frames.stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,141 @@
+"""The tracker: sizes, label ids, objects that come to nothing, compilations, and the host's part in a step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ranet_jax.errors import InputError
+from ranet_jax.models import RANet, RANetConfig
+from ranet_jax.tracking.ranet import Canvas, RANetTracker, compiled_steps, object_ids
+from ranet_jax.weights import initial_variables
+
+MICRO = {
+    "backbone": "resnet_micro",
+    "backbone_norm": "instance",
+    "input_size": (64, 96),
+    "matching_head_features": (8, 8, 8),
+    "matching_features": 8,
+    "ranking_features": 8,
+    "objects": "multi",
+}
+CONFIGS = {
+    "clip": RANetConfig(**MICRO, template_grid=(2, 3), kept_maps=6, ranking_planes=4),
+    "pad": RANetConfig.lite(**MICRO, template_grid=(4, 6), kept_maps=16),
+}
+
+
+@pytest.fixture(scope="module", params=sorted(CONFIGS))
+def network(request):
+    config = CONFIGS[request.param]
+    return config, jax.device_put(initial_variables(config, seed=1))
+
+
+def video(rng, size, ids, count=4):
+    height, width = size
+    frames = rng.integers(0, 255, (count, height, width, 3), dtype=np.uint8)
+    labels = np.zeros(size, np.uint8)
+    for i, value in enumerate(ids):
+        labels[height // 4 : height // 2, 2 + i * (width // (len(ids) + 1)) :][:, : width // (len(ids) + 2)] = value
+    return frames, labels
+
+
+@pytest.mark.parametrize("size", [(64, 96), (50, 120), (97, 61), (130, 200)])
+def test_any_frame_size_comes_back_in_its_own(network, rng, size):
+    config, variables = network
+    frames, labels = video(rng, size, (3,))
+    tracker = RANetTracker(config, size)
+    state = tracker.init(variables, frames[0], labels)
+    state, label_map, probability = tracker.step(variables, state, frames[1])
+    assert label_map.shape == size
+    assert label_map.dtype == jnp.uint8
+    assert probability.shape == (*size, 1)
+    assert set(np.unique(label_map)) <= {0, 3}
+    assert 0 <= float(probability.min()) <= float(probability.max()) <= 1
+
+
+def test_label_ids_with_gaps_and_padding_of_the_bucket(network, rng):
+    config, variables = network
+    frames, labels = video(rng, (64, 96), (1, 5, 200))
+    tracker = RANetTracker(config, (64, 96))
+    state = tracker.init(variables, frames[0], labels)
+    np.testing.assert_array_equal(state.ids, [1, 5, 200, 0])
+    np.testing.assert_array_equal(state.template.valid, [[True, True, True, False]])
+    for frame in frames[1:]:
+        state, label_map, probability = tracker.step(variables, state, frame)
+        assert set(np.unique(label_map)) <= {0, 1, 5, 200}
+        np.testing.assert_array_equal(probability[..., 3], 0)
+
+
+def test_padding_the_objects_changes_nothing(network, rng):
+    """Three objects in a bucket of four give what the network gives for exactly three."""
+    config, variables = network
+    _, labels = video(rng, (64, 96), (1, 2, 3))
+    image = jnp.asarray(rng.normal(size=(1, 64, 96, 3)), jnp.float32)
+    masks = jnp.asarray((labels[None, ..., None] == np.arange(1, 5)).astype(np.float32))
+    apply = jax.jit(lambda masks: RANet(config).apply(variables, image, masks)[0])
+    np.testing.assert_allclose(apply(masks)[..., :3], apply(masks[..., :3]), atol=2e-4)
+
+
+def test_vanished_objects_and_empty_frames_keep_running(network, rng):
+    config, variables = network
+    frames, labels = video(rng, (64, 96), (1, 2))
+    tracker = RANetTracker(config, (64, 96))
+    state = tracker.init(variables, frames[0], labels)
+    state = state._replace(previous=jnp.zeros_like(state.previous))
+    state, _, probability = tracker.step(variables, state, np.zeros_like(frames[0]))
+    assert np.isfinite(np.asarray(probability)).all()
+    state, _, probability = tracker.step(variables, state, frames[1])
+    assert np.isfinite(np.asarray(probability)).all()
+
+
+def test_one_compilation_for_each_size_and_bucket(network, rng):
+    config, variables = network
+    size = (72, 100)
+    before = compiled_steps()
+    for ids in ((1,), (7,), (1, 2, 3), (1, 2, 3, 4)):
+        frames, labels = video(rng, size, ids)
+        tracker = RANetTracker(config, size)
+        state = tracker.init(variables, frames[0], labels)
+        for frame in frames[1:]:
+            state, *_ = tracker.step(variables, state, frame)
+    # Buckets of one and of four: two programs, whatever the ids and however many trackers.
+    assert compiled_steps() - before == 2
+
+
+def test_a_step_reads_nothing_back_and_donates_its_state(network, rng):
+    config, variables = network
+    frames, labels = video(rng, (64, 96), (1,))
+    tracker = RANetTracker(config, (64, 96))
+    state = tracker.init(variables, frames[0], labels)
+    first = state
+    # Virtual CPU devices share the host's memory, so reads are caught at their entry: nothing may become a NumPy array.
+    with jax.transfer_guard_device_to_host("disallow"):
+        state, _, _ = tracker.step(variables, state, jax.device_put(frames[1]))
+    assert first.previous.is_deleted()
+    assert not state.previous.is_deleted()
+
+
+def test_the_wrong_size_an_empty_mask_and_too_many_objects_are_named():
+    tracker = RANetTracker(CONFIGS["pad"], (48, 80))
+    frame, labels = np.zeros((48, 80, 3), np.uint8), np.zeros((48, 80), np.uint8)
+    with pytest.raises(InputError, match="mask is empty"):
+        tracker.init({}, frame, labels)
+    with pytest.raises(InputError, match="mask is 81x48 pixels and the video 80x48"):
+        tracker.init({}, frame, np.zeros((48, 81), np.uint8))
+    labels.reshape(-1)[:200] = np.arange(200)
+    with pytest.raises(InputError, match="199 objects and 16 is the most"):
+        tracker.init({}, frame, labels)
+
+
+def test_void_is_background():
+    assert object_ids(np.array([[0, 255, 4]], np.uint8)) == [4]
+
+
+def test_davis_frames_are_padded_and_others_fitted():
+    released = RANetConfig()
+    assert Canvas.of((480, 854), released) == Canvas((480, 854), (480, 864), (0, 5))
+    assert Canvas.of((480, 910), released).scaled == (456, 864)
+    assert Canvas.of((1080, 1920), released).scaled == (480, 853)
+    assert Canvas.of((240, 320), released).scaled == (480, 640)
+    assert Canvas.of((1080, 1920), RANetConfig.lite()).size == (1080, 1920)
