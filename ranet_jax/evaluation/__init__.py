@@ -1,0 +1,1 @@
+"""Measures of a segmentation against its ground truth, and the DAVIS protocol around them."""
