@@ -1,0 +1,166 @@
+"""Measures speed on this machine: `python -m eval.benchmark --model released --objects 1,3`.
+
+Every figure is a median, and a yardstick (the rate of a float32 matrix product) is taken in turn with it, so that both
+see the same machine. More: `--data DAVIS` (training samples a second), `--metrics DAVIS` (J and F).
+"""
+
+import argparse
+import pathlib
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ranet_jax.cli import run
+from ranet_jax.data.davis import DavisTree
+from ranet_jax.errors import InputError
+from ranet_jax.evaluation.speed import measure_metric_speed
+from ranet_jax.models import RANetConfig
+from ranet_jax.tracking import ranet
+from ranet_jax.tracking.ranet import RANetTracker
+from ranet_jax.weights import initial_variables, load_checkpoint
+
+FRAME_SIZE = (480, 854)
+MATRIX_SIZE = 2048
+METRIC_SEQUENCE = "car-shadow"
+
+
+class Timing(NamedTuple):
+    """Median seconds of a tracker's step, its floating-point operations, and the yardstick's rate beside it."""
+
+    seconds: float
+    operations: float
+    yardstick: float
+
+
+def seconds_of(function: Callable[[], Any]) -> float:
+    """Wall time of one call, its result awaited."""
+    start = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - start
+
+
+def yardstick() -> Callable[[], float]:
+    """A function that measures this machine's float32 matrix products once, in operations a second."""
+    matrix = jnp.asarray(np.random.default_rng(0).normal(size=(MATRIX_SIZE, MATRIX_SIZE)), jnp.float32)
+    product = jax.jit(lambda a: jnp.dot(a, a, precision="highest"))
+    jax.block_until_ready(product(matrix))
+    return lambda: 2 * MATRIX_SIZE**3 / seconds_of(lambda: product(matrix))
+
+
+def time_tracker(config: RANetConfig, variables: Any, objects: int, repeats: int) -> Timing:
+    """Times `step` on 480x854 frames of noise with some rectangles as objects, after a first compiling step."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (2, *FRAME_SIZE, 3), dtype=np.uint8)
+    labels = np.zeros(FRAME_SIZE, np.uint8)
+    for i in range(objects):
+        labels[120:360, 40 + i * 780 // objects : 40 + (i + 1) * 780 // objects - 20] = i + 1
+    tracker = RANetTracker(config, FRAME_SIZE)
+    state = tracker.init(variables, frames[0], labels)
+    program = ranet._step.lower(variables, state, frames[0], config=config, frame_size=FRAME_SIZE).compile()
+    operations = (program.cost_analysis() or {})["flops"]
+    state, *_ = jax.block_until_ready(tracker.step(variables, state, frames[1]))
+    compiled = ranet.compiled_steps()
+    measure_rate = yardstick()
+    seconds, rates = [], []
+    for i in range(repeats):
+        rates.append(measure_rate())
+        start = time.perf_counter()
+        state, *_ = jax.block_until_ready(tracker.step(variables, state, frames[i % 2]))
+        seconds.append(time.perf_counter() - start)
+    if ranet.compiled_steps() != compiled:
+        raise RuntimeError("the tracker's step was compiled again after its first frame")
+    return Timing(statistics.median(seconds), operations, statistics.median(rates))
+
+
+def benchmark_model(name: str, object_counts: Sequence[int], repeats: int) -> None:
+    """Prints one row for each number of objects."""
+    if name == "released":
+        config, variables = RANetConfig(dtype="float32"), initial_variables(RANetConfig())
+    else:
+        checkpoint = load_checkpoint(name)
+        config, variables = checkpoint.config, checkpoint.variables
+    variables = jax.device_put(variables)
+    height, width = config.input_size
+    device = jax.devices()[0].device_kind
+    print(f"{name}: frames 480x854, network input {height}x{width}, {device}, median of {repeats} steps")
+    print("objects  bucket  ms/frame  frames/s   GFLOP  GFLOP/s  matrix product GFLOP/s  share")
+    for objects in object_counts:
+        mode = config if objects == 1 or name != "released" else RANetConfig(objects="multi", dtype="float32")
+        timing = time_tracker(mode, variables, objects, repeats)
+        rate = timing.operations / timing.seconds
+        bucket = next(size for size in ranet.OBJECT_BUCKETS if size >= objects)
+        print(
+            f"{objects:7d}  {bucket:6d}  {1e3 * timing.seconds:8.1f}  {1 / timing.seconds:8.2f}"
+            f"  {timing.operations / 1e9:6.1f}  {rate / 1e9:7.1f}  {timing.yardstick / 1e9:22.1f}"
+            f"  {rate / timing.yardstick:4.0%}"
+        )
+
+
+def benchmark_metrics(davis: pathlib.Path) -> None:
+    """Prints the time of J and F of one object in one frame, on one core."""
+    milliseconds = measure_metric_speed(DavisTree(davis, year=2016), METRIC_SEQUENCE)
+    print(f"J and F of one object of a {METRIC_SEQUENCE} frame on one core: median {milliseconds:.2f} ms")
+
+
+def benchmark_data(davis: pathlib.Path, seconds: float) -> None:
+    """Prints how many training pairs a second the input side makes, at the two networks' sizes."""
+    from ranet_jax.data.config import SampleConfig
+    from ranet_jax.data.pipeline import Part, measure_pipeline, training_batches
+    from ranet_jax.data.samples import video_pair
+    from ranet_jax.data.sources import davis_videos
+
+    tree = DavisTree(davis, year=2016)
+    source = davis_videos(tree, tree.sequences("train"))
+    for name, config in (
+        ("480x864, whole frames", SampleConfig()),
+        ("256x448, boxes", SampleConfig(size=(256, 448), crop="box")),
+    ):
+        batches = training_batches(
+            [Part(source, video_pair, config)], batch_size=4, seed=0, process_index=0, process_count=1
+        )
+        print(f"video pairs {name}, all transformations: {measure_pipeline(batches.dataset, seconds):.1f} a second")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program and returns its exit code (see `ranet_jax.cli`)."""
+    parser = argparse.ArgumentParser(prog="python -m eval.benchmark", description=__doc__.splitlines()[0])
+    parser.add_argument("--model", help="'released' (full size, weights do not matter), or a checkpoint")
+    parser.add_argument("--objects", default="1", help="numbers of objects, separated by commas (default 1)")
+    parser.add_argument("--repeats", type=int, default=7, help="timed steps (default 7)")
+    parser.add_argument("--metrics", type=pathlib.Path, metavar="DAVIS", help="time J and F on this DAVIS folder")
+    parser.add_argument("--data", type=pathlib.Path, metavar="DAVIS", help="count training samples a second")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long --data counts (default 20)")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    options = parser.parse_args(arguments)
+    return run(lambda: _benchmark(options), debug=options.debug)
+
+
+def _benchmark(options: argparse.Namespace) -> None:
+    if not (options.model or options.metrics or options.data):
+        raise InputError("nothing to measure: give --model, --metrics or --data")
+    if options.model:
+        benchmark_model(options.model, _counts(options.objects), options.repeats)
+    if options.metrics:
+        benchmark_metrics(options.metrics)
+    if options.data:
+        benchmark_data(options.data, options.seconds)
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"--objects {text}: give numbers separated by commas, such as 1,3") from error
+    if not all(1 <= count <= ranet.OBJECT_BUCKETS[-1] for count in counts):
+        raise InputError(f"--objects {text}: each must be from 1 to {ranet.OBJECT_BUCKETS[-1]}")
+    return counts
+
+
+if __name__ == "__main__":
+    sys.exit(main())

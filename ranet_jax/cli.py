@@ -1,0 +1,168 @@
+"""The `ranet-jax` command. Every subcommand parses its arguments, calls one library function and prints its result.
+
+Exit codes: 0 done; 2 the user's input was wrong (one line on stderr); 1 a fault of ours. `--debug` shows tracebacks.
+"""
+
+import argparse
+import pathlib
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from ranet_jax import __version__
+from ranet_jax.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code."""
+    options = _parser().parse_args(arguments)
+    return run(lambda: options.function(options), debug=options.debug)
+
+
+def run(program: Callable[[], object], *, debug: bool) -> int:
+    """Runs a program under the conventions for exit codes; shared by all commands of the project.
+
+    Args:
+        program: the work; its result is ignored.
+        debug: whether errors are shown with their traceback.
+
+    Returns:
+        0, or 2 for an `InputError`, 130 for an interruption, 1 for anything else.
+    """
+    try:
+        program()
+    except KeyboardInterrupt:
+        print("ranet-jax: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        if isinstance(error, InputError):
+            print(f"ranet-jax: {error}", file=sys.stderr)
+            return 2
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        hint = "" if debug else " (--debug shows where; please report it)"
+        print(f"ranet-jax: internal error: {reason}{hint}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ranet-jax", description="Segment objects through a video from one mask.")
+    parser.add_argument("--version", action="version", version=f"ranet-jax {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, function: Callable[[argparse.Namespace], None], summary: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=summary, description=summary)
+        command.add_argument("--debug", action="store_true", help="show tracebacks")
+        command.set_defaults(function=function)
+        return command
+
+    segment = add("segment", _segment, "Segment a video, given the mask of its first frame.")
+    segment.add_argument("video", help="mp4/avi/mov file, folder of JPEG/PNG frames, or camera index")
+    segment.add_argument("--mask", required=True, help="label PNG of the first frame (palette, gray ids, or 0/255)")
+    segment.add_argument("--out", required=True, help="folder for the palette PNGs")
+    segment.add_argument("--overlay", help="also write this mp4 with the objects drawn in")
+    segment.add_argument("--checkpoint", help="embedded name or checkpoint folder (default: the shipped network)")
+
+    evaluate = add("evaluate", _evaluate, "Score masks on disk by the DAVIS protocol.")
+    evaluate.add_argument("--davis", required=True, help="DAVIS folder (JPEGImages, Annotations, ImageSets)")
+    evaluate.add_argument("--year", type=int, choices=(2016, 2017), default=2016, help="protocol (default 2016)")
+    evaluate.add_argument("--split", default="val", help="list of sequences in ImageSets (default val)")
+    evaluate.add_argument("--results", required=True, help="folder with SEQUENCE/FRAME.png; the tables go there too")
+
+    convert = add("convert", _convert, "Convert a released PyTorch checkpoint to a checkpoint folder, or back.")
+    convert.add_argument("source", help="the .pth file (with --reverse: a checkpoint folder)")
+    convert.add_argument("target", help="the checkpoint folder to write (with --reverse: a .pth file)")
+    convert.add_argument("--objects", choices=("single", "multi"), default="single", help="which release it is")
+    convert.add_argument("--reverse", action="store_true", help="from a checkpoint folder to a .pth file")
+
+    info = add("info", _info, "Show versions, devices, and a checkpoint's parameters.")
+    info.add_argument("--checkpoint", help="embedded name or checkpoint folder (default: the shipped network)")
+    return parser
+
+
+def _segment(options: argparse.Namespace) -> None:
+    import rich.progress as progress
+
+    from ranet_jax.tracking.segment import segment_video
+    from ranet_jax.weights import default_name, load_checkpoint
+
+    checkpoint = load_checkpoint(options.checkpoint or default_name())
+    if not checkpoint.card.get("trained", True):
+        print("ranet-jax: these weights are UNTRAINED: the masks mean nothing", file=sys.stderr)
+    columns = (
+        progress.TextColumn("segmenting"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[rate]}"),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, transient=True) as bar:
+        task = bar.add_task("frames", total=None, rate="")
+
+        def report_progress(done: int, total: int | None) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=done, total=total, rate=f"{speed:.1f} frames/s" if speed else "")
+
+        report = segment_video(
+            options.video,
+            options.mask,
+            options.out,
+            checkpoint,
+            overlay=options.overlay,
+            progress=report_progress,
+        )
+    frames, objects = report.stream.frames, report.objects
+    median = report.stream.median_milliseconds_per_frame
+    speed = "" if median is None else f", median {median:.0f} ms/frame"
+    where = f"masks in {report.folder}" + (f", overlay {report.overlay}" if report.overlay else "")
+    print(f"{_count(frames, 'frame')}, {_count(objects, 'object')}{speed}; {where}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from ranet_jax.data.davis import DavisTree
+    from ranet_jax.evaluation.davis import evaluate_masks
+    from ranet_jax.evaluation.tables import format_tables, write_csv
+
+    tree = DavisTree(pathlib.Path(options.davis), year=options.year)
+    scores = evaluate_masks(tree, options.split, pathlib.Path(options.results))
+    print(format_tables(scores))
+    for path in write_csv(scores, pathlib.Path(options.results), options.split):
+        print(path)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from ranet_jax.convert import ranet_from_torch, ranet_to_torch
+    from ranet_jax.convert.torch_file import read_torch_file, write_torch_file
+    from ranet_jax.convert.torch_ranet import unused_entries
+    from ranet_jax.models import RANetConfig
+    from ranet_jax.weights import load_checkpoint, save_checkpoint
+
+    if options.reverse:
+        checkpoint = load_checkpoint(options.source)
+        write_torch_file(options.target, ranet_to_torch(checkpoint.variables))
+        print(f"{options.source} -> {options.target}")
+        return
+    state_dict = read_torch_file(options.source)
+    config = RANetConfig(objects=options.objects)
+    source = pathlib.Path(options.source).name
+    save_checkpoint(options.target, config, ranet_from_torch(state_dict), card={"converted_from": source})
+    unused = unused_entries(state_dict)
+    print(f"{options.source} -> {options.target}: {len(state_dict) - len(unused)} entries converted")
+    if unused:
+        print(f"left out, because the network never reads them: {', '.join(unused)}")
+
+
+def _info(options: argparse.Namespace) -> None:
+    from ranet_jax.info import describe
+
+    print(describe(options.checkpoint))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""The command: a whole run on a small video, and one clear line for every kind of wrong input."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ranet_jax import cli
+from ranet_jax.io.masks import read_label_map, write_label_map
+from ranet_jax.models import RANetConfig
+from ranet_jax.weights import initial_variables, save_checkpoint
+
+SIZE = (48, 80)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    config = RANetConfig.lite(
+        backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6), kept_maps=16, matching_features=16
+    )
+    path = tmp_path_factory.mktemp("network") / "net"
+    save_checkpoint(path, config, initial_variables(config), card={"steps": 0})
+    return path
+
+
+@pytest.fixture
+def video(tmp_path, rng):
+    folder = tmp_path / "video"
+    folder.mkdir()
+    for i in range(4):
+        Image.fromarray(rng.integers(0, 255, (*SIZE, 3), dtype=np.uint8)).save(folder / f"frame{i}.png")
+    labels = np.zeros(SIZE, np.uint8)
+    labels[10:30, 10:40], labels[20:40, 50:70] = 1, 5
+    write_label_map(tmp_path / "mask.png", labels)
+    return folder
+
+
+def segment(video, network, *more):
+    out = video.parent / "out"
+    mask = video.parent / "mask.png"
+    return cli.main(
+        ["segment", str(video), "--mask", str(mask), "--out", str(out), "--checkpoint", str(network), *more]
+    )
+
+
+def test_segment_writes_masks_named_like_the_frames_and_an_overlay(video, network, capsys):
+    overlay = video.parent / "overlay.mp4"
+    assert segment(video, network, "--overlay", str(overlay)) == 0
+    masks = sorted((video.parent / "out").iterdir())
+    assert [path.name for path in masks] == [f"frame{i}.png" for i in range(4)]
+    np.testing.assert_array_equal(read_label_map(masks[0]), read_label_map(video.parent / "mask.png"))
+    assert all(set(np.unique(read_label_map(path))) <= {0, 1, 5} for path in masks)
+    assert overlay.stat().st_size > 0
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line.startswith("4 frames, 2 objects, median ")
+    assert str(video.parent / "out") in line
+
+
+def expect_one_line(capsys, code, *words):
+    """The convention for wrong input: exit code 2, one line on stderr with these words, nothing else."""
+    assert code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    for word in words:
+        assert word in lines[0]
+
+
+def test_missing_video(video, network, capsys):
+    expect_one_line(capsys, segment(video / "absent.mp4", network), "mask.png")
+    code = cli.main(
+        ["segment", "/absent.mp4", "--mask", str(video.parent / "mask.png"), "--out", "o", "--checkpoint", str(network)]
+    )
+    expect_one_line(capsys, code, "/absent.mp4")
+
+
+def test_mask_of_another_size(video, network, capsys):
+    write_label_map(video.parent / "mask.png", np.ones((48, 81), np.uint8))
+    expect_one_line(capsys, segment(video, network), "81x48", "80x48")
+    assert not (video.parent / "out").exists()
+
+
+def test_empty_mask_and_too_many_objects(video, network, capsys):
+    write_label_map(video.parent / "mask.png", np.zeros(SIZE, np.uint8))
+    expect_one_line(capsys, segment(video, network), "mask.png", "empty")
+    many = np.arange(SIZE[0] * SIZE[1], dtype=np.int64).reshape(SIZE) % 250
+    write_label_map(video.parent / "mask.png", many.astype(np.uint8))
+    expect_one_line(capsys, segment(video, network), "249 objects", "16 is the most")
+    Image.fromarray(many.astype(np.uint16) + 256).save(video.parent / "mask.png")
+    expect_one_line(capsys, segment(video, network), "mask.png")
+
+
+def test_damaged_frame_keeps_what_came_before(video, network, capsys):
+    (video / "frame2.png").write_bytes((video / "frame2.png").read_bytes()[:300])
+    expect_one_line(capsys, segment(video, network), "frame2.png")
+    assert sorted(path.name for path in (video.parent / "out").iterdir()) == ["frame0.png", "frame1.png"]
+
+
+def test_unknown_checkpoint_and_misspelt_config_field(video, network, capsys, tmp_path):
+    expect_one_line(capsys, segment(video, "no-such-net"), "no-such-net", "no such checkpoint")
+    config = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6), kept_maps=16)
+    save_checkpoint(tmp_path / "net", config, initial_variables(config))
+    description = json.loads((tmp_path / "net" / "config.json").read_text())
+    description["config"]["kept_mapz"] = 3
+    (tmp_path / "net" / "config.json").write_text(json.dumps(description))
+    expect_one_line(capsys, segment(video, tmp_path / "net"), "kept_mapz")
+
+
+def test_output_that_cannot_be_a_folder(video, network, capsys):
+    (video.parent / "out").write_text("in the way")
+    expect_one_line(capsys, segment(video, network), "out")
+
+
+def test_evaluate_scores_masks_and_writes_tables(tmp_path, capsys):
+    davis = tmp_path / "DAVIS"
+    truth = np.zeros(SIZE, np.uint8)
+    truth[10:30, 10:40] = 255
+    for folder in ("JPEGImages/480p/cow", "Annotations/480p/cow"):
+        (davis / folder).mkdir(parents=True)
+    for i in range(4):
+        Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(davis / f"JPEGImages/480p/cow/{i:05d}.jpg")
+        Image.fromarray(truth).save(davis / f"Annotations/480p/cow/{i:05d}.png")
+        write_label_map(tmp_path / f"results/cow/{i:05d}.png", (truth > 0).astype(np.uint8))
+    (davis / "ImageSets/2016").mkdir(parents=True)
+    (davis / "ImageSets/2016/val.txt").write_text("cow\n")
+    command = ["evaluate", "--davis", str(davis), "--year", "2016", "--split", "val"]
+    assert cli.main([*command, "--results", str(tmp_path / "results")]) == 0
+    assert "100.0" in capsys.readouterr().out
+    rows = (tmp_path / "results/global_results-val.csv").read_text().splitlines()
+    assert rows[0] == "J&F-Mean,J-Mean,J-Recall,J-Decay,F-Mean,F-Recall,F-Decay"
+    assert [float(value) for value in rows[1].split(",")] == [1, 1, 1, 0, 1, 1, 0]
+    expect_one_line(capsys, cli.main([*command, "--results", str(tmp_path / "absent")]), "absent")
+
+
+def test_convert_refuses_what_is_no_checkpoint(tmp_path, capsys):
+    (tmp_path / "net.pth").write_bytes(b"not a checkpoint")
+    expect_one_line(capsys, cli.main(["convert", str(tmp_path / "net.pth"), str(tmp_path / "net")]), "net.pth")
+    assert not (tmp_path / "net").exists()
+
+
+def test_info_shows_versions_devices_and_parameters(network, capsys):
+    assert cli.main(["info", "--checkpoint", str(network)]) == 0
+    shown = capsys.readouterr().out
+    for word in ("jax ", "devices: cpu", "M parameters", "kept_maps: 16", "card: steps: 0"):
+        assert word in shown
+
+
+def test_faults_of_ours_exit_with_1_and_debug_shows_the_traceback(capsys):
+    def fail():
+        raise ZeroDivisionError("oops")
+
+    assert cli.run(fail, debug=False) == 1
+    shown = capsys.readouterr().err
+    assert "internal error: ZeroDivisionError: oops" in shown
+    assert "Traceback" not in shown
+    assert cli.run(fail, debug=True) == 1
+    assert "Traceback" in capsys.readouterr().err
