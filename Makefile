@@ -7,7 +7,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: demo test fast lint bench format clean
 
 demo: $(VENV)/core.stamp
-	$(BIN)/python -m eval.demo --out demo-output
+	$(BIN)/ranet-jax segment ranet_jax/demo/bunny.mp4 --mask ranet_jax/demo/bunny_mask.png \
+	    --out demo-output/masks --overlay demo-output/overlay.mp4
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest

@@ -1,1 +1,1 @@
-"""Programs that measure, run from a checkout: `python -m eval.davis`, `eval.benchmark`, `eval.demo`."""
+"""Programs that measure, run from a checkout: `python -m eval.davis`, `eval.benchmark`."""

@@ -20,7 +20,7 @@ from ranet_jax.io.results import ResultWriter
 from ranet_jax.io.video import Frame, read_picture
 from ranet_jax.tracking.ranet import RANetTracker
 from ranet_jax.tracking.stream import StreamReport, stream
-from ranet_jax.weights import Checkpoint, default_name, load_checkpoint
+from ranet_jax.weights import DEFAULT, Checkpoint, load_checkpoint
 
 
 def track_sequence(tree: DavisTree, sequence: str, checkpoint: Checkpoint, folder: pathlib.Path) -> StreamReport:
@@ -98,7 +98,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     scores, milliseconds = track_and_score(
         DavisTree(options.davis, year=options.year),
         options.split,
-        load_checkpoint(options.checkpoint or default_name()),
+        load_checkpoint(options.checkpoint or DEFAULT),
         options.results,
         sequences=options.sequences.split(",") if options.sequences else None,
         notify=lambda name, report: console.print(f"{name}: {report.frames} frames in {report.seconds:.1f} s"),

@@ -86,11 +86,9 @@ def _segment(options: argparse.Namespace) -> None:
     import rich.progress as progress
 
     from ranet_jax.tracking.segment import segment_video
-    from ranet_jax.weights import default_name, load_checkpoint
+    from ranet_jax.weights import DEFAULT, load_checkpoint
 
-    checkpoint = load_checkpoint(options.checkpoint or default_name())
-    if not checkpoint.card.get("trained", True):
-        print("ranet-jax: these weights are UNTRAINED: the masks mean nothing", file=sys.stderr)
+    checkpoint = load_checkpoint(options.checkpoint or DEFAULT)
     columns = (
         progress.TextColumn("segmenting"),
         progress.BarColumn(),

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from ranet_jax import __version__
-from ranet_jax.weights import default_name, embedded_names, load_checkpoint
+from ranet_jax.weights import DEFAULT, embedded_names, load_checkpoint
 
 _PACKAGES = ("jax", "jaxlib", "flax", "orbax-checkpoint", "numpy", "opencv-python")
 
@@ -21,7 +21,7 @@ def describe(name_or_path: str | None = None) -> str:
     Raises:
         InputError: there is no such checkpoint, or it is damaged.
     """
-    checkpoint = load_checkpoint(name_or_path or default_name())
+    checkpoint = load_checkpoint(name_or_path or DEFAULT)
     versions = " ".join(f"{package} {importlib.metadata.version(package)}" for package in _PACKAGES)
     devices = ", ".join(f"{device.device_kind} ({device.platform})" for device in jax.devices())
     lines = [

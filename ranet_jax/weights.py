@@ -26,7 +26,6 @@ from ranet_jax.models import RANet, RANetConfig
 FORMAT = 1
 DEFAULT = "lite"
 EMBEDDED = pathlib.Path(__file__).parent / "checkpoints"
-UNTRAINED = "untrained-lite"
 
 
 class Checkpoint(NamedTuple):
@@ -73,14 +72,8 @@ def _dummy_inputs(config: RANetConfig) -> tuple[jax.Array, jax.Array]:
 
 
 def embedded_names() -> list[str]:
-    """Names of the checkpoints that come with the package, and of the untrained network that tests the machinery."""
-    shipped = [path.parent.name for path in EMBEDDED.glob("*/config.json")]
-    return [*sorted(shipped), UNTRAINED]
-
-
-def default_name() -> str:
-    """What a command uses unless it is told: the shipped default, or the untrained network where none is shipped."""
-    return DEFAULT if DEFAULT in embedded_names() else UNTRAINED
+    """Names of the checkpoints that come with the package."""
+    return sorted(path.parent.name for path in EMBEDDED.glob("*/config.json"))
 
 
 def save_checkpoint(
@@ -135,9 +128,6 @@ def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
         InputError: there is no such checkpoint; it is cut off or damaged; its config does not fit its arrays.
     """
     name = os.fspath(name_or_path)
-    if name == UNTRAINED:
-        config = RANetConfig.lite()
-        return Checkpoint(name, config, initial_variables(config), {"trained": False})
     path = EMBEDDED / name if name in embedded_names() else pathlib.Path(name)
     config, card = _read_description(path)
     arrays = path / "arrays"

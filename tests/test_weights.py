@@ -14,10 +14,9 @@ import pytest
 from ranet_jax.errors import InputError
 from ranet_jax.models import RANetConfig
 from ranet_jax.weights import (
-    UNTRAINED,
-    default_name,
+    DEFAULT,
+    EMBEDDED,
     embedded_names,
-    expected_variables,
     initial_variables,
     load_checkpoint,
     save_checkpoint,
@@ -134,10 +133,11 @@ def test_initial_variables_have_the_spread_of_the_modules_initializers(variables
     assert (variables["batch_stats"]["backbone"]["stem_norm"]["variance"] == 1).all()
 
 
-def test_the_untrained_network_says_so():
-    checkpoint = load_checkpoint(UNTRAINED)
-    assert checkpoint.card == {"trained": False}
-    assert UNTRAINED in embedded_names()
-    assert default_name() in embedded_names()
-    shapes = jax.tree.map(lambda x: x.shape, expected_variables(checkpoint.config))
-    assert jax.tree.map(lambda x: x.shape, checkpoint.variables) == shapes
+def test_the_default_comes_with_the_package_and_says_what_it_is():
+    assert embedded_names() == [DEFAULT]
+    checkpoint = load_checkpoint(DEFAULT)
+    assert checkpoint.config == RANetConfig.lite()
+    assert {"data", "licence", "steps", "commit", "hardware", "results"} <= checkpoint.card.keys()
+    assert "CC BY-NC 4.0" in checkpoint.card["licence"]
+    size = sum(path.stat().st_size for path in (EMBEDDED / DEFAULT).rglob("*") if path.is_file())
+    assert size <= 25e6

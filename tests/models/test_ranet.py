@@ -201,16 +201,18 @@ def test_the_straight_through_factor_changes_no_value(rng):
 def test_bfloat16_computes_close_to_float32_with_float32_parameters(rng):
     image, masks = inputs(rng, LITE, objects=1)
     variables = initial_variables(LITE)
-    logits = {}
+    logits, matching = {}, {}
     for dtype in ("float32", "bfloat16"):
         config = dataclasses.replace(LITE, dtype=dtype)
         apply = jax.jit(lambda v, config=config: RANet(config).apply(v, image, masks))
         logits[dtype], found = apply(variables)
+        matching[dtype] = np.asarray(found["matching"])
         assert found["pyramid"].c3.dtype == jnp.dtype(dtype)
         assert found["matching"].dtype == found["similarity"].dtype == found["ranked"].score.dtype == jnp.float32
     assert logits["bfloat16"].dtype == jnp.float32
-    features = np.corrcoef(np.ravel(logits["float32"]), np.ravel(logits["bfloat16"]))[0, 1]
-    assert features > 0.9
+    assert np.isfinite(np.asarray(logits["bfloat16"])).all()
+    # Random weights make the order of maps chaotic, so features are compared and logits are not: unit vectors.
+    assert np.sum(matching["float32"] * matching["bfloat16"], axis=-1).min() > 0.99
 
 
 def test_another_input_size_uses_the_same_parameters(rng):
