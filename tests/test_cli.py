@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -155,3 +156,23 @@ def test_faults_of_ours_exit_with_1_and_debug_shows_the_traceback(capsys):
     assert "Traceback" not in shown
     assert cli.run(fail, debug=True) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_video_cut_off_in_the_middle_keeps_what_was_decoded(tmp_path, network, rng, capsys):
+    path = tmp_path / "cut.avi"
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (SIZE[1], SIZE[0]))
+    for _ in range(12):
+        video.write(rng.integers(0, 255, (*SIZE, 3), dtype=np.uint8))
+    video.release()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    labels = np.zeros(SIZE, np.uint8)
+    labels[10:30, 10:40] = 1
+    write_label_map(tmp_path / "mask.png", labels)
+    command = ["segment", str(path), "--mask", str(tmp_path / "mask.png"), "--out", str(tmp_path / "out")]
+    expect_one_line(
+        capsys, cli.main([*command, "--checkpoint", str(network)]), "cut.avi", "cut off", "of its 12 frames"
+    )
+    kept = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert 2 <= len(kept) < 12
+    assert kept == [f"{i:05d}.png" for i in range(len(kept))]

@@ -93,13 +93,17 @@ class RANet(nn.Module):
     Example:
         >>> import jax, jax.numpy as jnp
         >>> from ranet_jax.models import RANet, RANetConfig
-        >>> config = RANetConfig.lite(input_size=(64, 96), template_grid=(4, 6), kept_maps=16)
+        >>> from ranet_jax.weights import initial_variables
+        >>> model = RANet(RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6)))
         >>> image, masks = jnp.zeros((1, 64, 96, 3)), jnp.ones((1, 64, 96, 2))
-        >>> variables = RANet(config).init(jax.random.key(0), image, masks)
-        >>> template = RANet(config).apply(variables, image, masks, method="encode_template")
-        >>> logits, intermediates = RANet(config).apply(variables, image, template, masks)
-        >>> logits.shape
-        (1, 64, 96, 2)
+        >>> @jax.jit
+        ... def segment(variables, first, masks, current):
+        ...     template = model.apply(variables, first, masks, method="encode_template")
+        ...     logits, intermediates = model.apply(variables, current, template, masks)
+        ...     return jax.nn.sigmoid(logits), intermediates["ranked"].order
+        >>> probability, order = segment(initial_variables(model.config), image, masks, image)
+        >>> probability.shape, order.shape
+        ((1, 64, 96, 2), (1, 2, 2, 128))
     """
 
     config: RANetConfig = RANetConfig()

@@ -61,11 +61,11 @@ class RANetTracker:
         frame_size: height and width of the frames, any.
 
     Example:
-        >>> import jax, jax.numpy as jnp, numpy as np
-        >>> from ranet_jax.models import RANet, RANetConfig
-        >>> config = RANetConfig.lite(input_size=(64, 96), template_grid=(4, 6), kept_maps=16)
-        >>> image, masks = jnp.zeros((1, 64, 96, 3)), jnp.ones((1, 64, 96, 1))
-        >>> variables = RANet(config).init(jax.random.key(0), image, masks)
+        >>> import numpy as np
+        >>> from ranet_jax.models import RANetConfig
+        >>> from ranet_jax.weights import initial_variables
+        >>> config = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6))
+        >>> variables = initial_variables(config)
         >>> tracker = RANetTracker(config, frame_size=(48, 80))
         >>> frame, labels = np.zeros((48, 80, 3), np.uint8), np.zeros((48, 80), np.uint8)
         >>> labels[10:30, 20:50] = 7
