@@ -1,0 +1,135 @@
+"""The optimizer: Adam with a schedule, clipping, decoupled weight decay, and a rate of its own for the backbone."""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ranet_jax.errors import InputError
+
+BACKBONE = "backbone"
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """How the weights move. The defaults are the paper's: Adam from 1e-5, decaying.
+
+    Attributes:
+        learning_rate: the highest, reached at the end of the warm-up.
+        schedule: "constant", "cosine" or "polynomial": what follows the warm-up.
+        power: exponent of the polynomial decay.
+        final_factor: the last rate, as a share of the highest.
+        warmup_steps: over which the rate rises linearly from 0.
+        backbone_factor: the backbone's rate, as a share of the others'; 0 freezes it: no gradient, no optimizer state.
+        beta1: decay of Adam's first moment.
+        beta2: decay of its second.
+        weight_decay: decoupled (AdamW), on kernels only; 0 is plain Adam.
+        clip_norm: largest norm of the whole gradient; 0 for no clipping.
+        ema_decay: decay of the running average of the weights; 0 makes it the weights themselves.
+    """
+
+    learning_rate: float = 1e-5
+    schedule: Literal["constant", "cosine", "polynomial"] = "polynomial"
+    power: float = 0.9
+    final_factor: float = 0.0
+    warmup_steps: int = 0
+    backbone_factor: float = 1.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    ema_decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            InputError: a value is outside its range.
+        """
+        if self.schedule not in ("constant", "cosine", "polynomial"):
+            raise InputError(f"schedule is {self.schedule!r}: choose 'constant', 'cosine' or 'polynomial'")
+        for name in ("learning_rate", "backbone_factor", "weight_decay", "clip_norm", "warmup_steps", "power"):
+            if getattr(self, name) < 0:
+                raise InputError(f"optimizer field {name} is {getattr(self, name)}: it must not be negative")
+        for name in ("beta1", "beta2", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"optimizer field {name} is {getattr(self, name)}: it must be in [0, 1)")
+
+    @property
+    def backbone_frozen(self) -> bool:
+        """Whether the backbone keeps its initial weights."""
+        return self.backbone_factor == 0
+
+
+def learning_rate_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """Learning rate by step: linear warm-up, then the schedule down to `final_factor` at step `steps`."""
+    peak, decay_steps = config.learning_rate, max(1, steps - config.warmup_steps)
+    if config.schedule == "cosine":
+        decay = optax.cosine_decay_schedule(peak, decay_steps, alpha=config.final_factor)
+    elif config.schedule == "polynomial":
+        decay = optax.polynomial_schedule(peak, peak * config.final_factor, config.power, decay_steps)
+    else:
+        decay = optax.constant_schedule(peak)
+    if not config.warmup_steps:
+        return decay
+    # The first step is not lost: its rate is a warm-up's first fraction, not 0.
+    warmup = lambda step: peak * (step + 1) / config.warmup_steps
+    return optax.join_schedules([warmup, decay], [config.warmup_steps])
+
+
+def build_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+    """The transformation from gradients to updates.
+
+    Args:
+        config: what it is made of.
+        steps: length of the training, for the schedule.
+
+    Returns:
+        Clipping over all weights, then Adam for each of the two groups: the parameters below `backbone` and the rest.
+    """
+    schedule = learning_rate_schedule(config, steps)
+
+    def adam(factor: float) -> optax.GradientTransformation:
+        return optax.adamw(
+            lambda step: factor * schedule(step),
+            config.beta1,
+            config.beta2,
+            weight_decay=config.weight_decay,
+            mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+        )
+
+    backbone = optax.set_to_zero() if config.backbone_frozen else adam(config.backbone_factor)
+    groups = optax.partition({BACKBONE: backbone, "other": adam(1.0)}, parameter_groups)
+    whole = optax.chain(optax.clip_by_global_norm(config.clip_norm), groups) if config.clip_norm else groups
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        # Optax raises decays, Python floats, to the power of an integer count.
+        with jax.numpy_dtype_promotion("standard"):
+            return whole.update(updates, state, params)
+
+    return optax.GradientTransformation(whole.init, update)
+
+
+def parameter_groups(params: Any) -> Any:
+    """The group of every parameter, "backbone" or "other", by its name at the top."""
+    return {
+        name: jax.tree.map(lambda _, name=name: BACKBONE if name == BACKBONE else "other", subtree)
+        for name, subtree in params.items()
+    }
+
+
+def frozen_backbone(params: Any) -> Any:
+    """The same parameters with no gradient to the backbone's: its backward pass is then never computed."""
+    return {name: jax.lax.stop_gradient(p) if name == BACKBONE else p for name, p in params.items()}
+
+
+def update_average(average: Any, params: Any, step: jax.Array, decay: float) -> Any:
+    """Running average of the weights after update number `step` (from 0).
+
+    The decay grows as `(1 + step) / (10 + step)` up to its value, so that the initial weights are soon forgotten.
+    """
+    step = step.astype(jnp.float32)
+    decay_now = jnp.minimum(decay, (1.0 + step) / (10.0 + step)) if decay else jnp.zeros(())
+    return jax.tree.map(lambda a, p: a + (1.0 - decay_now) * (p - a), average, params)

@@ -1,0 +1,115 @@
+"""Every recipe fits the library: its fields build, and its training step can be traced at full size."""
+
+import functools
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from ranet_jax.data.config import SampleConfig
+from ranet_jax.errors import InputError
+from ranet_jax.models import RANetConfig
+from ranet_jax.training.loop import LoopConfig
+from ranet_jax.training.optimizer import OptimizerConfig, build_optimizer
+from ranet_jax.training.ranet import RANetObjective, ranet_loss
+from ranet_jax.training.step import StepFunction, initial_state, train_step
+from ranet_jax.weights import initial_variables
+from train.options import Options, build, load_config, override
+from train.ranet import decisive, train
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+ABLATIONS = ("full", "ranking-none", "ranking-maximum", "no-correlation", "no-previous-mask")
+RECIPES = (
+    "ranet_static.py",
+    "ranet_static.py:multi",
+    "ranet_davis16.py",
+    "ranet_davis17.py",
+    "ranet_lite_davis16.py",
+    *(f"ranet_ablations.py:{name}:lite" for name in ABLATIONS),
+    "ranet_ablations.py:no-static-pretraining",
+    "ranet_ablations.py:no-video-finetuning:static",
+)
+
+
+def _load(name):
+    return load_config(str(CONFIGS / name))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_fields_build(name):
+    config = _load(name)
+    model = RANetConfig.from_dict(config.model.to_dict())
+    sample = build(SampleConfig, config.data.sample)
+    assert sample.size == model.input_size
+    assert build(LoopConfig, config.loop).steps > 0
+    build(OptimizerConfig, config.optimizer)
+    build(RANetObjective, config.objective)
+    json.dumps(decisive(config))
+    first = CONFIGS / name.split(":")[0]
+    assert f"python -m train.ranet --config configs/{first.name}" in first.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_training_step_traces_at_full_size(name):
+    config = _load(name)
+    model, objective = RANetConfig.from_dict(config.model.to_dict()), build(RANetObjective, config.objective)
+    optimizer_config = build(OptimizerConfig, config.optimizer)
+    optimizer = build_optimizer(optimizer_config, config.loop.steps)
+    loss = ranet_loss(model, objective, backbone_frozen=optimizer_config.backbone_frozen)
+    function = StepFunction(loss, optimizer, optimizer_config.ema_decay, config.accumulate)
+    state = jax.eval_shape(lambda: initial_state(initial_variables(model), optimizer))
+    b, n, size = 2, config.data.sample.max_objects, tuple(config.data.sample.size)
+    array = lambda *shape, dtype=jnp.uint8: jax.ShapeDtypeStruct((b, *shape), dtype)
+    batch = {name: array(*size) for name in ("template_labels", "labels", "previous_labels")}
+    batch |= {name: array(*size, 3) for name in ("template_image", "image")} | {"valid": array(n, dtype=jnp.bool_)}
+    new, metrics = jax.eval_shape(functools.partial(train_step, function=function), state, batch)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    assert metrics["loss"].total.shape == ()
+
+
+def test_unknown_ablations_are_named():
+    for argument in ("fast", "full:big", "no-video-finetuning", "no-static-pretraining:static"):
+        with pytest.raises(InputError, match=argument):
+            _load(f"ranet_ablations.py:{argument}")
+
+
+def _train(name, data_root, workdir, *changes):
+    config = override(_load(name), [f"--config.data.root={data_root}", *changes])
+    return train(Options(config, workdir, smoke=True, distributed=None))
+
+
+@pytest.fixture
+def quickly_compiled():
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly_compiled")
+@pytest.mark.parametrize("name", ["ranet_static.py:multi", "ranet_davis17.py", "ranet_lite_davis16.py"])
+def test_the_real_recipe_shrunk_runs_to_its_end_and_leaves_a_usable_network(name, data_root, tmp_path, capsys):
+    from ranet_jax.weights import load_checkpoint
+
+    assert _train(name, data_root, tmp_path / "run") == 0
+    assert "done: 6 steps" in capsys.readouterr().out
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    checkpoint = load_checkpoint(tmp_path / "run" / "inference")
+    assert checkpoint.config.input_size == (64, 96)
+    assert checkpoint.card["steps"] == 6
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["loop"]["steps"] == 6
+
+
+def test_wrong_values_are_found_before_anything_is_computed(data_root, tmp_path):
+    for change, message in [
+        ("data.parts.davis.kind=video", "data kind 'video' is unknown"),
+        ("data.parts.davis.sample=pair", "choose one of static_pair"),
+        ("data.parts.davis.folder=Davis", "is no DAVIS folder"),
+        ("data.parts.davis.without=('run',)", "'run' is not a sequence"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            _train("ranet_lite_davis16.py", data_root, tmp_path / "run", f"--config.{change}")
+    assert not (tmp_path / "run").exists()

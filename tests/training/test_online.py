@@ -1,0 +1,68 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ranet_jax.backbones import normalise
+from ranet_jax.errors import InputError
+from ranet_jax.models import RANet
+from ranet_jax.training.online import adapt
+from ranet_jax.weights import initial_variables
+from tests.training.micro import MICRO
+
+
+def _first_frame(objects=1):
+    """Objects of plain colours on noise."""
+    frame = np.random.default_rng(0).integers(0, 60, (80, 120, 3), dtype=np.uint8)
+    labels = np.zeros((80, 120), np.uint8)
+    for i in range(objects):
+        labels[20:60, 10 + 35 * i : 40 + 35 * i] = (1, 5, 200)[i]
+        frame[labels == (1, 5, 200)[i]] = ((250, 40, 40), (40, 250, 40), (40, 40, 250))[i]
+    labels[:3] = 255
+    return frame, labels
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return jax.tree.map(np.asarray, initial_variables(MICRO))
+
+
+def _loss(variables, frame, labels):
+    """Cross-entropy of the frame segmented with itself as template."""
+    image = normalise(jnp.asarray(frame[None, 8:72, 12:108]), MICRO.backbone)
+    masks = jnp.asarray(labels[None, 8:72, 12:108, None] == 1, jnp.float32)
+    logits, _ = jax.jit(RANet(MICRO).apply)(variables, image, masks)
+    return float(jnp.mean(jnp.logaddexp(0.0, jnp.where(masks > 0, -logits, logits))))
+
+
+@pytest.mark.slow
+def test_adapting_fits_the_first_frame_and_leaves_the_given_weights_alone(variables):
+    frame, labels = _first_frame()
+    before = jax.tree.map(np.copy, variables)
+    adapted = adapt(MICRO, variables, frame, labels, steps=12, learning_rate=1e-3)
+    jax.tree.map(np.testing.assert_array_equal, variables, before)
+    assert _loss(adapted, frame, labels) < 0.8 * _loss(variables, frame, labels)
+    jax.tree.map(np.testing.assert_array_equal, adapted["batch_stats"], variables["batch_stats"])
+    again = adapt(MICRO, variables, frame, labels, steps=12, learning_rate=1e-3)
+    jax.tree.map(np.testing.assert_array_equal, adapted, again)
+    few = adapt(MICRO, variables, frame, labels, steps=2, learning_rate=1e-3, seed=1)
+    assert _loss(few, frame, labels) > _loss(adapted, frame, labels), "more steps fit better"
+
+
+@pytest.mark.slow
+def test_several_objects_with_any_ids(variables):
+    frame, labels = _first_frame(objects=3)
+    adapted = adapt(MICRO, variables, frame, labels, steps=1, learning_rate=1e-3)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), adapted["params"], variables["params"])
+    assert 0 < max(jax.tree.leaves(moved)) < 2e-3
+
+
+def test_no_steps_change_nothing(variables):
+    adapted = adapt(MICRO, variables, *_first_frame(), steps=0)
+    jax.tree.map(np.testing.assert_array_equal, adapted, variables)
+
+
+def test_an_empty_mask_is_an_input_error(variables):
+    frame, labels = _first_frame()
+    with pytest.raises(InputError, match="mask is empty"):
+        adapt(MICRO, variables, frame, np.where(labels == 1, 0, labels).astype(np.uint8), steps=1)

@@ -1,0 +1,90 @@
+"""Training in processes of its own: killed at any moment, and spread over several."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+PROGRAM = [sys.executable, "-W", "ignore", "-m", "tests.training.toy_program"]
+STEPS = 30
+
+pytestmark = pytest.mark.slow
+
+
+def _start(*arguments):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    command = [*PROGRAM, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def _finish(process):
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+
+
+def _lines(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "samples_per_second"} for line in lines]
+
+
+def _saved(folder):
+    """Steps whose checkpoints are complete, and those whose saving goes on."""
+    names = [path.name for path in (folder / "checkpoints").glob("*")]
+    return {int(n) for n in names if n.isdigit()}, {int(n.split(".")[0]) for n in names if not n.isdigit()}
+
+
+def _kill_when(process, condition):
+    while not condition():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.0005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_killed_at_any_moment_the_same_command_gives_the_losses_of_an_unbroken_run(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    _finish(_start(whole, STEPS, 1, "pmap"))
+    # In the middle of a save; as soon as one is complete; and at whatever moment comes.
+    _kill_when(_start(cut, STEPS, 1, "pmap"), lambda: any(step >= 4 for step in _saved(cut)[1]))
+    complete, unfinished = _saved(cut)
+    assert unfinished, "the save was not interrupted: this test tests nothing"
+    newest = max(complete, default=0)
+    _kill_when(_start(cut, STEPS, 1, "pmap"), lambda: any(step >= newest + 5 for step in _saved(cut)[0]))
+    for _ in range(2):
+        process = _start(cut, STEPS, 1, "pmap")
+        lines = len(_lines(cut))
+        deadline = time.monotonic() + 100
+        _kill_when(process, lambda lines=lines, end=deadline: len(_lines(cut)) > lines + 2 or time.monotonic() > end)
+    assert max(_saved(cut)[0]) < STEPS, "the run was over before the last kill"
+    _finish(_start(cut, STEPS, 1, "pmap"))
+    assert _lines(cut) == _lines(whole), "bit for bit"
+    assert [line["step"] for line in _lines(cut)] == list(range(1, STEPS + 1))
+
+
+@pytest.mark.parametrize("backend", ["pmap", "shard_map"])
+def test_two_processes_of_two_devices_do_what_one_of_four_does(tmp_path, backend):
+    one, two = tmp_path / "one", tmp_path / "two"
+    _finish(_start(one, 6, 4, backend))
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    # Four steps, and in new processes the other two: the checkpoint is that of both.
+    for steps in (4, 6):
+        processes = [_start(two, steps, 2, backend, f"{address},2,{index}") for index in range(2)]
+        for process in processes:
+            _finish(process)
+    ours, theirs = _lines(two), _lines(one)
+    assert [line["step"] for line in ours] == list(range(1, 7))
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.keys() == b.keys()
+        np.testing.assert_allclose(list(a.values()), list(b.values()), rtol=1e-4)
+    assert (two / "checkpoints" / "6").is_dir()

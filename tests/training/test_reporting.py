@@ -1,0 +1,83 @@
+import io
+import json
+
+import numpy as np
+from rich.console import Console
+from tensorboardX.proto import event_pb2
+
+from ranet_jax.training.reporting import Reporter, progress_picture
+from tests.training.micro import make_batch
+
+
+def _lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def _board(folder):
+    """Values in TensorBoard's files: each record is a length, its checksum, the event and its checksum."""
+    values = {}
+    for path in sorted((folder / "tensorboard").glob("events*")):
+        data, position = path.read_bytes(), 0
+        while position < len(data):
+            length = int.from_bytes(data[position : position + 8], "little")
+            event = event_pb2.Event.FromString(data[position + 12 : position + 12 + length])
+            for value in event.summary.value:
+                kind = "picture" if value.HasField("image") else value.simple_value
+                values[value.tag, event.step] = kind
+            position += 16 + length
+    return values
+
+
+def test_values_reach_the_file_tensorboard_and_the_console(tmp_path):
+    output = io.StringIO()
+    console = Console(file=output, width=200)
+    with Reporter(tmp_path, steps=40, first_step=0, console=console) as reporter:
+        reporter.scalars(20, {"loss": 0.5, "iou": 0.25}, seconds_left=3725.0)
+        reporter.scalars(20, {"evaluation/J": 0.75})
+        reporter.picture(20, np.zeros((4, 6, 3), np.uint8))
+    assert _lines(tmp_path) == [{"step": 20, "loss": 0.5, "iou": 0.25}, {"step": 20, "evaluation/J": 0.75}]
+    assert output.getvalue().splitlines()[0] == "step 20/40  loss 0.5  iou 0.25  1:02:05 left"
+    expected = {
+        ("train/loss", 20): 0.5,
+        ("train/iou", 20): 0.25,
+        ("evaluation/J", 20): 0.75,
+        ("samples", 20): "picture",
+    }
+    assert _board(tmp_path) == expected
+
+
+def test_a_terminal_sees_a_progress_bar(tmp_path):
+    output = io.StringIO()
+    console = Console(file=output, width=120, force_terminal=True)
+    with Reporter(tmp_path, steps=40, first_step=0, console=console) as reporter:
+        reporter.scalars(20, {"loss": 0.5}, seconds_left=5.0)
+        reporter.scalars(20, {"evaluation/J": 0.75})
+    assert "20/40" in output.getvalue()
+    assert "evaluation/J 0.75" in output.getvalue()
+
+
+def test_a_resumed_run_drops_what_it_will_report_again(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 1.0}\n{"step": 2, "loss": 0.5}\n{"step": 3, "lo')
+    with Reporter(tmp_path, steps=4, first_step=1, console=Console(quiet=True)) as reporter:
+        reporter.scalars(2, {"loss": 0.75})
+    assert _lines(tmp_path) == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.75}]
+
+
+def test_only_the_first_process_reports(tmp_path):
+    with Reporter(tmp_path / "run", steps=4, first_step=0, active=False) as reporter:
+        reporter.scalars(1, {"loss": 1.0})
+        reporter.picture(1, np.zeros((4, 6, 3), np.uint8))
+        reporter.message("hello")
+    assert not (tmp_path / "run").exists()
+
+
+def test_progress_picture_shows_four_panels_a_sample():
+    batch = make_batch(0, 6)
+    probability = np.zeros((6, 64, 96, 2), np.float32)
+    probability[:, 10:20, 10:20, 1] = 1
+    picture = progress_picture(batch, probability)
+    assert picture.shape == (4 * 68, 4 * 100, 3)
+    np.testing.assert_array_equal(picture[40, 310], batch["image"][0, 40, 10])
+    assert picture[15, 315, 0] > 153 - 1, "the prediction is tinted"
+    panel = picture[:64, 200:296]
+    assert np.array_equal(panel.any(axis=-1), batch["previous_labels"][0] > 0), "the previous mask stands on black"

@@ -1,0 +1,1 @@
+"""Programs that train, run from a checkout: `python -m train.ranet --config configs/...`."""
