@@ -1,12 +1,13 @@
 """Checkpoints for inference: a folder with Orbax arrays and the configuration beside them, so that a path is enough.
 
     CHECKPOINT/
-        config.json     {"format": 1, "model": "ranet", "config": {...}, "card": {...}}
+        config.json     {"format": 1, "model": "ranet", "config": {...}, "card": {...}, "files": {...}}
         arrays/         the variables, written by Orbax
 
 Training checkpoints (optimizer, data position) are another thing: `ranet_jax.training.checkpoint`.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -109,7 +110,17 @@ def save_checkpoint(
         arrays = jax.tree.map(lambda x: np.asarray(x).astype(dtype), dict(variables))
         with ocp.PyTreeCheckpointer() as checkpointer:
             checkpointer.save((whole / "arrays").absolute(), arrays)
-        description = {"format": FORMAT, "model": "ranet", "config": config.to_dict(), "card": card or {}}
+        marker = whole / "arrays" / "commit_success.txt"
+        if marker.exists():
+            # Its presence is what counts; Orbax writes the path it saved to into it, which is nobody's business.
+            marker.write_text("complete\n")
+        description = {
+            "format": FORMAT,
+            "model": "ranet",
+            "config": config.to_dict(),
+            "card": card or {},
+            "files": _digests(whole / "arrays"),
+        }
         (whole / "config.json").write_text(json.dumps(description, indent=2) + "\n")
         if path.exists():
             # A folder cannot be replaced in one step: the old one makes way whole, and goes with the temporary one.
@@ -129,8 +140,13 @@ def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
     """
     name = os.fspath(name_or_path)
     path = EMBEDDED / name if name in embedded_names() else pathlib.Path(name)
-    config, card = _read_description(path)
+    config, card, files = _read_description(path)
     arrays = path / "arrays"
+    found = _digests(arrays)
+    damaged = sorted(name for name in files if found.get(name) != files[name])
+    if damaged:
+        # Found here rather than by Orbax, which leaves half-done reads behind that complain on their own.
+        raise InputError(f"{path}: the checkpoint is damaged or cut off ({damaged[0]}); copy or save it again")
     try:
         with ocp.PyTreeCheckpointer() as checkpointer:
             tree = checkpointer.metadata(arrays.absolute()).item_metadata.tree
@@ -144,8 +160,14 @@ def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(name, config, variables, card)
 
 
-def _read_description(path: pathlib.Path) -> tuple[RANetConfig, dict[str, Any]]:
-    """The config and card of a checkpoint folder."""
+def _digests(folder: pathlib.Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _read_description(path: pathlib.Path) -> tuple[RANetConfig, dict[str, Any], dict[str, str]]:
+    """The config, card and file digests of a checkpoint folder."""
     file = path / "config.json"
     if not path.exists():
         names = ", ".join(embedded_names())
@@ -155,12 +177,12 @@ def _read_description(path: pathlib.Path) -> tuple[RANetConfig, dict[str, Any]]:
         raise InputError(f"{path}: not a checkpoint folder (it has no config.json){hint}")
     try:
         description = json.loads(file.read_text())
-        stored, values = description["format"], description["config"]
+        stored, values, files = description["format"], description["config"], description["files"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: damaged ({error}); copy or save the checkpoint again") from error
     if stored != FORMAT:
         raise InputError(f"{file}: format {stored} is not known here; update ranet-jax or save the checkpoint again")
-    return RANetConfig.from_dict(values), description.get("card", {})
+    return RANetConfig.from_dict(values), description.get("card", {}), files
 
 
 def _check_shapes(path: pathlib.Path, config: RANetConfig, variables: Any) -> None:

@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from ranet_jax.backbones.efficientnet import STAGES, InvertedResidual
 from ranet_jax.errors import InputError
 from ranet_jax.models import RANetConfig
 from ranet_jax.weights import (
@@ -36,6 +37,8 @@ def test_what_is_saved_comes_back_with_its_config(tmp_path, variables):
     assert checkpoint.config == CONFIG
     assert checkpoint.card == {"steps": 3}
     jax.tree.map(np.testing.assert_array_equal, checkpoint.variables, variables)
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert str(tmp_path).encode() not in written, "a checkpoint should not tell where it was made"
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["net"], "temporary files were left behind"
 
 
@@ -120,12 +123,18 @@ def test_wrong_config_values_are_named(changes, named):
 
 def test_initial_variables_have_the_spread_of_the_modules_initializers(variables):
     """He et al.'s, for a full and for a depthwise kernel; norms start as the identity."""
-    he, depthwise = nn.initializers.he_normal(), nn.initializers.he_normal(in_axis=(0, 1), batch_axis=2)
     lite = initial_variables(RANetConfig.lite())
     head = lite["params"]["matching_head"]["head_all"]["convolution"]["kernel"]
-    filters = lite["params"]["backbone"]["stage5_block1"]["depthwise"]
-    for ours, initializer in ((head, he), (filters, depthwise)):
-        theirs = initializer(jax.random.key(0), ours.shape, jnp.float32)
+    block = InvertedResidual(STAGES[5], 1, jnp.float32)
+    drawn = block.init(jax.random.key(0), jnp.zeros((1, 4, 4, 192)))["params"]
+    own = lite["params"]["backbone"]["stage5_block1"]
+    pairs = [
+        (head, nn.initializers.he_normal()(jax.random.key(0), head.shape, jnp.float32)),
+        (own["depthwise"], drawn["depthwise"]),
+        (own["expand"]["kernel"], drawn["expand"]["kernel"]),
+    ]
+    for ours, theirs in pairs:
+        assert ours.shape == theirs.shape
         assert float(np.std(ours)) == pytest.approx(float(np.std(theirs)), rel=0.05)
     norm = variables["params"]["backbone"]["stem_norm"]
     assert (norm["scale"] == 1).all()

@@ -4,6 +4,7 @@ Batch norm is frozen and padding is TensorFlow's "SAME", as its ImageNet weights
 `(x * 255 - 127) / 128` for x in [0, 1].
 """
 
+import math
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -62,8 +63,8 @@ class InvertedResidual(nn.Module):
         if self.stage.expansion > 1:
             y = relu6(norm("expand_norm")(pointwise(c * self.stage.expansion, "expand")(y)))
         shape = (k, k, y.shape[-1])
-        # A filter has k * k inputs: he_normal's fan-in, with channels as a batch of filters.
-        kernel = self.param("depthwise", nn.initializers.he_normal(in_axis=(0, 1), batch_axis=2), shape, jnp.float32)
+        # He et al. 2015: a filter of one channel has k * k inputs.
+        kernel = self.param("depthwise", nn.initializers.normal(math.sqrt(2.0) / k), shape, jnp.float32)
         y = relu6(norm("depthwise_norm")(depthwise_convolution(y, kernel.astype(self.dtype), self.stride)))
         y = norm("project_norm")(pointwise(self.stage.features, "project")(y))
         return x + y if self.stride == 1 and c == self.stage.features else y
