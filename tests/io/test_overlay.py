@@ -3,12 +3,12 @@ import time
 import cv2
 import numpy as np
 import pytest
-from test_video import moving_texture
 
 from ranet_jax.errors import InputError
 from ranet_jax.io.masks import DAVIS_PALETTE
 from ranet_jax.io.overlay import OverlayWriter, draw_overlay
 from ranet_jax.io.video import TruncatedVideoError, open_frames
+from tests.io.test_video import moving_texture
 
 
 def two_squares():
