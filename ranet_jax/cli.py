@@ -4,13 +4,31 @@ Exit codes: 0 done; 2 the user's input was wrong (one line on stderr); 1 a fault
 """
 
 import argparse
+import functools
+import math
 import pathlib
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 from ranet_jax import __version__
 from ranet_jax.errors import InputError
+
+if TYPE_CHECKING:  # at run time the command imports what a subcommand needs, when it needs it
+    from ranet_jax.models import RANetConfig
+    from ranet_jax.tracking.adapting import Adaptation
+
+ONLINE_LEARNING_RATE = 1e-6
+"""The paper's."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Argument parser of all commands of the project: a wrong argument is one line on stderr and exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program; see `argparse`."""
+        self.exit(2, f"{self.prog}: {message} (--help shows all options)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,8 +65,51 @@ def run(program: Callable[[], object], *, debug: bool) -> int:
     return 0
 
 
+def add_online_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of online learning, which `online_adaptation` reads."""
+    parser.add_argument(
+        "--online-steps",
+        type=_number_of_steps,
+        default=0,
+        metavar="N",
+        help="fine-tune a copy of the weights on the first frame, N steps (RANet+; default 0)",
+    )
+    parser.add_argument(
+        "--online-learning-rate",
+        type=_learning_rate,
+        default=ONLINE_LEARNING_RATE,
+        metavar="RATE",
+        help=f"of these steps (default {ONLINE_LEARNING_RATE:g}, the paper's)",
+    )
+
+
+def online_adaptation(config: "RANetConfig", steps: int, learning_rate: float) -> "Adaptation | None":
+    """What fits the weights to a video's first frame; None for 0 steps, and then nothing of training is imported."""
+    if not steps:
+        return None
+    from ranet_jax.training.online import adapt
+
+    return functools.partial(adapt, config, steps=steps, learning_rate=learning_rate)
+
+
+def _number_of_steps(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of steps: give 0 or more")
+    return int(text)
+
+
+def _learning_rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not (math.isfinite(rate) and rate > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a learning rate: give a positive number such as 1e-6")
+    return rate
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ranet-jax", description="Segment objects through a video from one mask.")
+    parser = Parser(prog="ranet-jax", description="Segment objects through a video from one mask.")
     parser.add_argument("--version", action="version", version=f"ranet-jax {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -64,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--out", required=True, help="folder for the palette PNGs")
     segment.add_argument("--overlay", help="also write this mp4 with the objects drawn in")
     segment.add_argument("--checkpoint", help="embedded name or checkpoint folder (default: the shipped network)")
+    add_online_options(segment)
 
     evaluate = add("evaluate", _evaluate, "Score masks on disk by the DAVIS protocol.")
     evaluate.add_argument("--davis", required=True, help="DAVIS folder (JPEGImages, Annotations, ImageSets)")
@@ -83,12 +145,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _segment(options: argparse.Namespace) -> None:
+    import rich.console
     import rich.progress as progress
 
     from ranet_jax.tracking.segment import segment_video
     from ranet_jax.weights import DEFAULT, load_checkpoint
 
     checkpoint = load_checkpoint(options.checkpoint or DEFAULT)
+    adapt = online_adaptation(checkpoint.config, options.online_steps, options.online_learning_rate)
     columns = (
         progress.TextColumn("segmenting"),
         progress.BarColumn(),
@@ -96,7 +160,9 @@ def _segment(options: argparse.Namespace) -> None:
         progress.TextColumn("{task.fields[rate]}"),
         progress.TimeRemainingColumn(),
     )
-    with progress.Progress(*columns, transient=True) as bar:
+    console = rich.console.Console(stderr=True)
+    # Where nobody watches, even a bar that goes away leaves an empty line.
+    with progress.Progress(*columns, console=console, transient=True, disable=not console.is_interactive) as bar:
         task = bar.add_task("frames", total=None, rate="")
 
         def report_progress(done: int, total: int | None) -> None:
@@ -109,6 +175,7 @@ def _segment(options: argparse.Namespace) -> None:
             options.out,
             checkpoint,
             overlay=options.overlay,
+            adapt=adapt,
             progress=report_progress,
         )
     frames, objects = report.stream.frames, report.objects

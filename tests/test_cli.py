@@ -1,6 +1,8 @@
 """The command: a whole run on a small video, and one clear line for every kind of wrong input."""
 
 import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -61,8 +63,10 @@ def test_segment_writes_masks_named_like_the_frames_and_an_overlay(video, networ
 def expect_one_line(capsys, code, *words):
     """The convention for wrong input: exit code 2, one line on stderr with these words, nothing else."""
     assert code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
+    shown = capsys.readouterr()
+    lines = shown.err.splitlines()
     assert len(lines) == 1, lines
+    assert shown.out == ""
     for word in words:
         assert word in lines[0]
 
@@ -110,6 +114,40 @@ def test_unknown_checkpoint_and_misspelt_config_field(video, network, capsys, tm
 def test_output_that_cannot_be_a_folder(video, network, capsys):
     (video.parent / "out").write_text("in the way")
     expect_one_line(capsys, segment(video, network), "out")
+
+
+def test_wrong_amounts_of_online_learning(video, network, capsys):
+    for option, value, reason in [
+        ("--online-steps", "-1", "give 0 or more"),
+        ("--online-steps", "ten", "give 0 or more"),
+        ("--online-learning-rate", "0", "give a positive number"),
+        ("--online-learning-rate", "nan", "give a positive number"),
+    ]:
+        with pytest.raises(SystemExit) as caught:
+            segment(video, network, option, value)
+        expect_one_line(capsys, caught.value.code, option, reason)
+
+
+def test_no_online_steps_import_nothing_of_training(video, network):
+    program = (
+        "import sys; from ranet_jax import cli; code = cli.main(sys.argv[1:]);"
+        "sys.exit(code or any(name.startswith('ranet_jax.training') for name in sys.modules))"
+    )
+    mask, out = str(video.parent / "mask.png"), str(video.parent / "out")
+    command = ["segment", str(video), "--mask", mask, "--out", out, "--checkpoint", str(network), "--online-steps", "0"]
+    assert subprocess.run([sys.executable, "-c", program, *command]).returncode == 0
+
+
+@pytest.mark.slow
+def test_online_learning_changes_the_masks_and_not_the_checkpoint(video, network):
+    stored = {path: path.read_bytes() for path in network.rglob("*") if path.is_file()}
+    assert segment(video, network) == 0
+    plain = [path.read_bytes() for path in sorted((video.parent / "out").iterdir())]
+    assert segment(video, network, "--online-steps", "4", "--online-learning-rate", "1e-2") == 0
+    adapted = [path.read_bytes() for path in sorted((video.parent / "out").iterdir())]
+    assert adapted[0] == plain[0]
+    assert adapted[1:] != plain[1:]
+    assert {path: path.read_bytes() for path in network.rglob("*") if path.is_file()} == stored
 
 
 def test_evaluate_scores_masks_and_writes_tables(tmp_path, capsys):

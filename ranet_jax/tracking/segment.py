@@ -13,8 +13,9 @@ from ranet_jax.io.masks import read_label_map
 from ranet_jax.io.overlay import OverlayWriter
 from ranet_jax.io.results import ResultWriter
 from ranet_jax.io.video import FrameReader, open_frames
+from ranet_jax.tracking.adapting import Adaptation, AdaptingTracker
 from ranet_jax.tracking.ranet import RANetTracker, object_ids
-from ranet_jax.tracking.stream import StreamReport, stream
+from ranet_jax.tracking.stream import StreamReport, Tracker, stream
 from ranet_jax.weights import Checkpoint
 
 Progress = Callable[[int, int | None], object]
@@ -36,6 +37,7 @@ def segment_video(
     checkpoint: Checkpoint,
     *,
     overlay: str | pathlib.Path | None = None,
+    adapt: Adaptation | None = None,
     progress: Progress = lambda done, total: None,
 ) -> SegmentReport:
     """Segments a whole video.
@@ -46,6 +48,7 @@ def segment_video(
         out: folder for one palette PNG a frame, named like the frames.
         checkpoint: the network.
         overlay: video file to draw the result into, as mp4.
+        adapt: fits the weights to the first frame before anything is tracked (online learning).
         progress: called after every frame with the number done and the total, where it is known.
 
     Returns:
@@ -72,7 +75,9 @@ def segment_video(
             writer = resources.enter_context(OverlayWriter(overlay, frames.size, frames.frames_per_second))
         results = ResultWriter(out, writer)
         resources.enter_context(_interrupt_stops(frames))
-        tracker = RANetTracker(checkpoint.config, frames.size)
+        tracker: Tracker = RANetTracker(checkpoint.config, frames.size)
+        if adapt is not None:
+            tracker = AdaptingTracker(tracker, adapt)
         report = stream(
             tracker,
             jax.device_put(checkpoint.variables),

@@ -6,6 +6,7 @@ import pytest
 from ranet_jax.backbones import normalise
 from ranet_jax.errors import InputError
 from ranet_jax.models import RANet
+from ranet_jax.training import online
 from ranet_jax.training.online import adapt
 from ranet_jax.weights import initial_variables
 from tests.training.micro import MICRO
@@ -27,11 +28,14 @@ def variables():
     return jax.tree.map(np.asarray, initial_variables(MICRO))
 
 
+_apply = jax.jit(RANet(MICRO).apply)
+
+
 def _loss(variables, frame, labels):
     """Cross-entropy of the frame segmented with itself as template."""
     image = normalise(jnp.asarray(frame[None, 8:72, 12:108]), MICRO.backbone)
     masks = jnp.asarray(labels[None, 8:72, 12:108, None] == 1, jnp.float32)
-    logits, _ = jax.jit(RANet(MICRO).apply)(variables, image, masks)
+    logits, _ = _apply(variables, image, masks)
     return float(jnp.mean(jnp.logaddexp(0.0, jnp.where(masks > 0, -logits, logits))))
 
 
@@ -41,8 +45,8 @@ def test_adapting_fits_the_first_frame_and_leaves_the_given_weights_alone(variab
     before = jax.tree.map(np.copy, variables)
     adapted = adapt(MICRO, variables, frame, labels, steps=12, learning_rate=1e-3)
     jax.tree.map(np.testing.assert_array_equal, variables, before)
-    assert _loss(adapted, frame, labels) < 0.8 * _loss(variables, frame, labels)
     jax.tree.map(np.testing.assert_array_equal, adapted["batch_stats"], variables["batch_stats"])
+    assert _loss(adapted, frame, labels) < 0.8 * _loss(variables, frame, labels)
     again = adapt(MICRO, variables, frame, labels, steps=12, learning_rate=1e-3)
     jax.tree.map(np.testing.assert_array_equal, adapted, again)
     few = adapt(MICRO, variables, frame, labels, steps=2, learning_rate=1e-3, seed=1)
@@ -57,12 +61,31 @@ def test_several_objects_with_any_ids(variables):
     assert 0 < max(jax.tree.leaves(moved)) < 2e-3
 
 
+@pytest.mark.slow
+def test_weights_on_the_device_survive_and_one_program_serves_every_frame_size_and_rate(variables):
+    on_device = jax.device_put(variables)
+    frame, labels = _first_frame()
+    adapt(MICRO, on_device, frame, labels, steps=1, learning_rate=1e-3)
+    programs = online._adapt_step._cache_size()
+    slowly = adapt(MICRO, on_device, frame[:, :100], labels[:, :100], steps=1, learning_rate=1e-6)
+    assert online._adapt_step._cache_size() == programs
+    jax.tree.map(np.testing.assert_array_equal, on_device, variables)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), slowly["params"], variables["params"])
+    assert 0 < max(jax.tree.leaves(moved)) < 2e-6, "Adam's first step is as long as the rate"
+
+
 def test_no_steps_change_nothing(variables):
-    adapted = adapt(MICRO, variables, *_first_frame(), steps=0)
+    adapted = adapt(MICRO, variables, *_first_frame(), steps=0, learning_rate=1e-3)
     jax.tree.map(np.testing.assert_array_equal, adapted, variables)
 
 
-def test_an_empty_mask_is_an_input_error(variables):
+def test_wrong_input_is_explained(variables):
     frame, labels = _first_frame()
+    empty = np.where(labels == 1, 0, labels).astype(np.uint8)
     with pytest.raises(InputError, match="mask is empty"):
-        adapt(MICRO, variables, frame, np.where(labels == 1, 0, labels).astype(np.uint8), steps=1)
+        adapt(MICRO, variables, frame, empty, steps=1, learning_rate=1e-3)
+    with pytest.raises(InputError, match="0 or more"):
+        adapt(MICRO, variables, frame, labels, steps=-1, learning_rate=1e-3)
+    for rate in (0.0, -1.0, float("nan")):
+        with pytest.raises(InputError, match="positive number"):
+            adapt(MICRO, variables, frame, labels, steps=1, learning_rate=rate)
