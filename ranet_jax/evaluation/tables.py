@@ -1,4 +1,4 @@
-"""DAVIS scores as text for people and as the CSV files of the official evaluation."""
+"""Scores as text for people and as files: the official evaluation's CSV, and any table as CSV and Markdown."""
 
 import csv
 import io
@@ -69,6 +69,33 @@ def write_csv(scores: DavisScores, folder: pathlib.Path, split: str) -> tuple[pa
         global_file.write_text(_as_csv(global_rows), encoding="utf-8")
         object_file.write_text(_as_csv(object_rows), encoding="utf-8")
     return global_path, object_path
+
+
+def write_rows(
+    header: Sequence[str], rows: Sequence[Sequence[str]], stem: pathlib.Path, *, settings: str
+) -> tuple[pathlib.Path, pathlib.Path]:
+    """Writes a table as `<stem>.csv` and `<stem>.md`, replacing older ones; either both files or none.
+
+    Args:
+        header: Names of the columns; the first is of names, the others are of numbers.
+        rows: Cells, as many in each as there are columns.
+        stem: Path without its suffix; the folder is created if need be.
+        settings: How the numbers came about: a line above the Markdown table. CSV files have no place for it.
+
+    Returns:
+        The paths of the two files.
+
+    Raises:
+        InputError: A file cannot be written.
+    """
+    line = lambda cells: f"| {' | '.join(cells)} |"
+    rule = line(["---", *["---:"] * (len(header) - 1)])
+    csv_path, markdown_path = (stem.with_name(stem.name + suffix) for suffix in (".csv", ".md"))
+    with atomic_file(csv_path) as csv_file, atomic_file(markdown_path) as markdown_file:
+        csv_file.write_text(_as_csv([header, *rows]), encoding="utf-8")
+        text = "\n".join([settings, "", line(header), rule, *map(line, rows)])
+        markdown_file.write_text(text + "\n", encoding="utf-8")
+    return csv_path, markdown_path
 
 
 def _as_csv(rows: Sequence[Sequence[str]]) -> str:

@@ -1,0 +1,68 @@
+"""Tracking a split, with and without online learning, by a micro network on a fabricated data set."""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from eval import davis
+from ranet_jax.data.davis import DavisTree
+from ranet_jax.models import RANetConfig
+from ranet_jax.weights import initial_variables, load_checkpoint, save_checkpoint
+
+SIZE = (48, 80)
+SEQUENCES = ("cow", "dog")
+
+
+@pytest.fixture
+def root(tmp_path, rng):
+    for name in SEQUENCES:
+        for i in range(3):
+            truth = np.zeros(SIZE, np.uint8)
+            truth[10:30, 10 + 4 * i : 40 + 4 * i] = 255
+            for kind, array, suffix in (
+                ("JPEGImages", rng.integers(0, 255, (*SIZE, 3), dtype=np.uint8), "jpg"),
+                ("Annotations", truth, "png"),
+            ):
+                folder = tmp_path / "DAVIS" / kind / "480p" / name
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array).save(folder / f"{i:05d}.{suffix}")
+    lists = tmp_path / "DAVIS" / "ImageSets" / "2016"
+    lists.mkdir(parents=True)
+    (lists / "val.txt").write_text("\n".join(SEQUENCES) + "\n")
+    return tmp_path / "DAVIS"
+
+
+@pytest.fixture
+def network(tmp_path):
+    config = RANetConfig.lite(
+        backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6), kept_maps=16, matching_features=16
+    )
+    save_checkpoint(tmp_path / "net", config, initial_variables(config))
+    return tmp_path / "net"
+
+
+@pytest.mark.slow
+def test_each_sequence_is_adapted_from_the_weights_of_the_checkpoint(root, network, tmp_path):
+    checkpoint, given = load_checkpoint(network), []
+
+    def adapt(variables, frame, labels):
+        given.append(jax.tree.map(np.array, variables))
+        assert frame.shape == (*SIZE, 3)
+        assert set(np.unique(labels)) == {0, 1}
+        return jax.tree.map(lambda x: 0.5 * x, variables)
+
+    scores, _ = davis.track_and_score(DavisTree(root, 2016), "val", checkpoint, tmp_path / "results", adapt=adapt)
+    assert scores.sequences == SEQUENCES
+    assert len(given) == 2
+    for variables in given:
+        jax.tree.map(np.testing.assert_array_equal, variables, checkpoint.variables)
+
+
+@pytest.mark.slow
+def test_the_program_takes_online_steps(root, network, tmp_path, capsys):
+    arguments = ["--davis", str(root), "--checkpoint", str(network), "--sequences", "cow"]
+    more = ["--online-steps", "2", "--online-learning-rate", "1e-3", "--results", str(tmp_path / "results")]
+    assert davis.main([*arguments, *more]) == 0
+    assert "J&F" in capsys.readouterr().out
+    assert len(list((tmp_path / "results" / "cow").iterdir())) == 3
