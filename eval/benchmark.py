@@ -1,7 +1,8 @@
 """Measures speed on this machine: `python -m eval.benchmark --model released --objects 1,3`.
 
-Every figure is a median, and a yardstick (the rate of a float32 matrix product) is taken in turn with it, so that both
-see the same machine. More: `--data DAVIS` (training samples a second), `--metrics DAVIS` (J and F).
+Every figure is a median, and a yardstick (the rate of a matrix product: float32, on an accelerator bfloat16) is taken
+in turn with it, so that both see the same machine. More: `--train` (memory and speed of a training step),
+`--data DAVIS` (training samples a second), `--metrics DAVIS` (J and F).
 """
 
 import argparse
@@ -9,25 +10,27 @@ import pathlib
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ranet_jax.cli import run
+from eval.training_step import measure_training_step
+from ranet_jax.cli import Parser, run
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
-from ranet_jax.evaluation.speed import measure_metric_speed
+from ranet_jax.evaluation.speed import Yardstick, measure_metric_speed
 from ranet_jax.models import RANetConfig
 from ranet_jax.tracking import ranet
 from ranet_jax.tracking.ranet import RANetTracker
 from ranet_jax.weights import initial_variables, load_checkpoint
+from train.options import load_config
 
 FRAME_SIZE = (480, 854)
-MATRIX_SIZE = 2048
 METRIC_SEQUENCE = "car-shadow"
+TRAINING_STEPS = (("configs/ranet_lite_davis16.py", 4), ("configs/ranet_davis16.py", 1))
+"""Recipes, and samples of a step, that `--train` measures; the small one first: an accelerator's peak only grows."""
 
 
 class Timing(NamedTuple):
@@ -36,21 +39,6 @@ class Timing(NamedTuple):
     seconds: float
     operations: float
     yardstick: float
-
-
-def seconds_of(function: Callable[[], Any]) -> float:
-    """Wall time of one call, its result awaited."""
-    start = time.perf_counter()
-    jax.block_until_ready(function())
-    return time.perf_counter() - start
-
-
-def yardstick() -> Callable[[], float]:
-    """A function that measures this machine's float32 matrix products once, in operations a second."""
-    matrix = jnp.asarray(np.random.default_rng(0).normal(size=(MATRIX_SIZE, MATRIX_SIZE)), jnp.float32)
-    product = jax.jit(lambda a: jnp.dot(a, a, precision="highest"))
-    jax.block_until_ready(product(matrix))
-    return lambda: 2 * MATRIX_SIZE**3 / seconds_of(lambda: product(matrix))
 
 
 def time_tracker(config: RANetConfig, variables: Any, objects: int, repeats: int) -> Timing:
@@ -66,7 +54,7 @@ def time_tracker(config: RANetConfig, variables: Any, objects: int, repeats: int
     operations = (program.cost_analysis() or {})["flops"]
     state, *_ = jax.block_until_ready(tracker.step(variables, state, frames[1]))
     compiled = ranet.compiled_steps()
-    measure_rate = yardstick()
+    measure_rate = Yardstick()
     seconds, rates = [], []
     for i in range(repeats):
         rates.append(measure_rate())
@@ -102,6 +90,26 @@ def benchmark_model(name: str, object_counts: Sequence[int], repeats: int) -> No
         )
 
 
+def benchmark_training(recipes: Sequence[tuple[str, int]], repeats: int) -> None:
+    """Prints one row for each recipe and batch size."""
+    print(f"training step on samples of noise, {jax.devices()[0].device_kind}, median of {repeats} steps")
+    print("compiled: arguments, temporary and outputs of the program; peak: resident, on an accelerator allocated")
+    print(
+        "recipe              input    dtype     batch  compiled GiB  peak GiB  s/step  samples/s   GFLOP  GFLOP/s"
+        "  matrix product GFLOP/s  share"
+    )
+    for path, batch_size in recipes:
+        found = measure_training_step(load_config(path), batch_size, repeats)
+        rate, name = found.operations / found.seconds, pathlib.Path(path).stem
+        peak = "-" if found.peak_bytes is None else f"{found.peak_bytes / 2**30:.2f}"
+        print(
+            f"{name:18s}  {found.size[0]}x{found.size[1]}  {found.dtype:8s}  {batch_size:5d}"
+            f"  {found.compiled_bytes / 2**30:12.2f}  {peak:>8s}  {found.seconds:6.2f}"
+            f"  {batch_size / found.seconds:9.2f}  {found.operations / 1e9:6.0f}  {rate / 1e9:7.1f}"
+            f"  {found.yardstick / 1e9:22.1f}  {rate / found.yardstick:4.0%}"
+        )
+
+
 def benchmark_metrics(davis: pathlib.Path) -> None:
     """Prints the time of J and F of one object in one frame, on one core."""
     milliseconds = measure_metric_speed(DavisTree(davis, year=2016), METRIC_SEQUENCE)
@@ -129,10 +137,11 @@ def benchmark_data(davis: pathlib.Path, seconds: float) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit code (see `ranet_jax.cli`)."""
-    parser = argparse.ArgumentParser(prog="python -m eval.benchmark", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m eval.benchmark", description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="'released' (full size, weights do not matter), or a checkpoint")
     parser.add_argument("--objects", default="1", help="numbers of objects, separated by commas (default 1)")
     parser.add_argument("--repeats", type=int, default=7, help="timed steps (default 7)")
+    parser.add_argument("--train", action="store_true", help="measure a training step of two recipes")
     parser.add_argument("--metrics", type=pathlib.Path, metavar="DAVIS", help="time J and F on this DAVIS folder")
     parser.add_argument("--data", type=pathlib.Path, metavar="DAVIS", help="count training samples a second")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long --data counts (default 20)")
@@ -142,10 +151,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _benchmark(options: argparse.Namespace) -> None:
-    if not (options.model or options.metrics or options.data):
-        raise InputError("nothing to measure: give --model, --metrics or --data")
+    if not (options.model or options.train or options.metrics or options.data):
+        raise InputError("nothing to measure: give --model, --train, --metrics or --data")
+    if options.repeats < 1:
+        raise InputError(f"--repeats {options.repeats}: give 1 or more")
     if options.model:
         benchmark_model(options.model, _counts(options.objects), options.repeats)
+    if options.train:
+        benchmark_training(TRAINING_STEPS, options.repeats)
     if options.metrics:
         benchmark_metrics(options.metrics)
     if options.data:
