@@ -7,7 +7,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # Everything the extras `train`, `convert` and `dev` bring and the core may not need. flax itself brings optax.
-EXTRAS = ("torch", "grain", "tensorflow_datasets", "tensorboardX", "array_record", "chex", "beartype", "hypothesis")
+EXTRAS = (
+    *("torch", "grain", "tensorflow_datasets", "tensorboardX", "array_record", "matplotlib"),
+    *("chex", "beartype", "hypothesis"),
+)
 
 PROGRAM = """
 import sys
