@@ -30,7 +30,8 @@ def core_modules() -> list[str]:
         if parts[1] in ("training", "data"):
             continue
         modules.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
-    return [*modules, "ranet_jax.data.davis"]
+    # Online learning is for everybody who segments a video.
+    return [*modules, "ranet_jax.data.davis", "ranet_jax.training.online"]
 
 
 def test_core_imports_without_the_extras():
