@@ -12,8 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from ranet_jax.convolution import convolve
+
 INSTANCE_NORM_EPSILON = 1e-5
 L2_EPSILON = 1e-12
+AGGREGATION_FLOOR = 1e-7
+AGGREGATION_LIMIT = 1e4
 
 
 def compute_dtype(name: str) -> jnp.dtype:
@@ -87,6 +91,7 @@ class Convolution(nn.Module):
     dilation: int = 1
     use_bias: bool = True
     dtype: Any = jnp.float32
+    kernel_init: Any = nn.initializers.he_normal()
 
     @nn.compact
     def __call__(
@@ -95,7 +100,7 @@ class Convolution(nn.Module):
         """Convolves x, or concat[shared, x] along channels."""
         shared_channels = 0 if shared is None else shared.shape[-1]
         shape = (self.kernel_size, self.kernel_size, shared_channels + x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32).astype(self.dtype)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
         y = self._convolve(x, kernel[:, :, shared_channels:])
         if shared is not None:
             common = self._convolve(shared, kernel[:, :, :shared_channels])
@@ -110,15 +115,7 @@ class Convolution(nn.Module):
             # A matrix product is up to twice as fast as XLA's convolution on a CPU, and as fast elsewhere.
             strided = x[:, :: self.stride, :: self.stride].astype(self.dtype)
             return jnp.einsum("bhwc,cd->bhwd", strided, kernel[0, 0])
-        pad = self.dilation * (self.kernel_size - 1) // 2
-        return jax.lax.conv_general_dilated(
-            x.astype(self.dtype),
-            kernel,
-            window_strides=(self.stride, self.stride),
-            padding=((pad, pad), (pad, pad)),
-            rhs_dilation=(self.dilation, self.dilation),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        return convolve(x.astype(self.dtype), kernel, self.stride, self.dilation)
 
 
 class HeadConvolution(nn.Module):
@@ -324,3 +321,27 @@ def split_objects(x: Array, batch: int) -> Array:
 def join_objects(x: Array) -> Array:
     """(b, n, ...) to (b * n, ...)."""
     return x.reshape(-1, *x.shape[2:])
+
+
+def aggregate(logits: Float[Array, "*b n"], valid: Bool[Array, "*v n"]) -> Float[Array, "*b n"]:
+    """Soft aggregation: the odds of every object and of the background, normalised to sum to one.
+
+    The background's probability is the product of the objects' complements. Odds p / (1 - p) are the exponentials of
+    logits, so what is normalised is their softmax.
+
+    Args:
+        logits: of every object by itself; any number of leading axes.
+        valid: which objects exist; the axes before n are leading axes of `logits`, as many as there are.
+
+    Returns:
+        Float32 logits of every object against all else; those of objects that do not exist are far below zero.
+    """
+    leading = (1,) * (logits.ndim - valid.ndim)
+    exists = valid.reshape(*valid.shape[:-1], *leading, valid.shape[-1])
+    logits = jnp.where(exists, logits.astype(jnp.float32), -AGGREGATION_LIMIT)
+    # Bounded away from 0, where the background is certain, as its own logit would be infinite.
+    complement = lambda log_p: jnp.log(-jnp.expm1(jnp.minimum(log_p, -AGGREGATION_FLOOR)))
+    absent = jnp.sum(jnp.where(exists, jax.nn.log_sigmoid(-logits), 0.0), axis=-1, keepdims=True)
+    background = jnp.maximum(absent - complement(absent), -AGGREGATION_LIMIT)
+    log_p = jax.nn.log_softmax(jnp.concatenate([background, logits], axis=-1), axis=-1)[..., 1:]
+    return log_p - complement(log_p)

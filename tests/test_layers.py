@@ -154,3 +154,18 @@ def test_select_maps_is_a_weighted_gather(rng):
 def test_compute_dtype():
     assert compute_dtype("auto") == jnp.float32, "this test runs on a CPU"
     assert compute_dtype("bfloat16") == jnp.bfloat16
+
+
+@pytest.mark.parametrize(("kernel_size", "stride", "dilation"), [(3, 1, 1), (3, 2, 1), (3, 1, 3), (7, 2, 1)])
+def test_a_convolution_s_written_gradient_is_the_derived_one(rng, kernel_size, stride, dilation):
+    """On even and odd sizes: a stride then leaves rows of the input out."""
+    from ranet_jax.convolution import _convolution, convolve
+
+    kernel = jnp.asarray(rng.normal(size=(kernel_size, kernel_size, 3, 4)), jnp.float32)
+    for size in ((12, 14), (11, 13)):
+        x = jnp.asarray(rng.normal(size=(2, *size, 3)), jnp.float32)
+        gradient = lambda f, x=x: jax.jit(
+            jax.grad(lambda x, kernel: jnp.sum(jnp.sin(f(x, kernel, stride, dilation))), (0, 1))
+        )(x, kernel)
+        for written, derived in zip(gradient(convolve), gradient(_convolution), strict=True):
+            np.testing.assert_allclose(written, derived, rtol=1e-4, atol=1e-4)

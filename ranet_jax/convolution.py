@@ -1,0 +1,91 @@
+"""k x k convolution with a gradient that is as fast inside a loop as outside.
+
+On a CPU, XLA brings a convolution's operands into the order that its fast kernels want in a program's entry only. The
+gradients that JAX derives are convolutions in another order: inside `lax.scan`, each of them took 60 times as long as
+outside (5.2 s against 0.09 s for two frames of 64x112, 96 to 32 channels). There, both gradients are therefore written
+as convolutions in the order that needs no change.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+_NUMBERS = ("NHWC", "HWIO", "NHWC")
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolve(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k c d"], stride: int, dilation: int
+) -> Float[Array, "b hout wout d"]:
+    """Convolution with symmetric padding `dilation * (k - 1) // 2`; reverse-mode gradients only.
+
+    Args:
+        x: the input.
+        kernel: of odd size, in the dtype of x.
+        stride: in both directions.
+        dilation: of the kernel, in both directions.
+
+    Returns:
+        In the dtype of x.
+    """
+    return _convolution(x, kernel, stride, dilation)
+
+
+def _convolution(x: Any, kernel: Any, stride: int, dilation: int) -> jax.Array:
+    pad = dilation * (kernel.shape[0] - 1) // 2
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=((pad, pad), (pad, pad)),
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=_NUMBERS,
+    )
+
+
+def _forward(x: Any, kernel: Any, stride: int, dilation: int) -> tuple[jax.Array, tuple[Any, Any]]:
+    return _convolution(x, kernel, stride, dilation), (x, kernel)
+
+
+def _backward(stride: int, dilation: int, inputs: tuple[Any, Any], gradient: Any) -> tuple[jax.Array, jax.Array]:
+    def derived(x: Any, kernel: Any, gradient: Any) -> tuple[jax.Array, jax.Array]:
+        return jax.vjp(lambda x, kernel: _convolution(x, kernel, stride, dilation), x, kernel)[1](gradient)
+
+    def written(x: Any, kernel: Any, gradient: Any) -> tuple[jax.Array, jax.Array]:
+        return _input_gradient(x, kernel, gradient, stride, dilation), _kernel_gradient(
+            x, kernel, gradient, stride, dilation
+        )
+
+    return jax.lax.platform_dependent(*inputs, gradient, cpu=written, default=derived)
+
+
+def _input_gradient(x: Any, kernel: Any, gradient: Any, stride: int, dilation: int) -> jax.Array:
+    """The transposed convolution: of the gradient, spread out where there is a stride, with the mirrored kernel."""
+    _, h, w, _ = x.shape
+    if stride > 1:
+        spread = lambda size, n: (0, size - (n - 1) * stride - 1, stride - 1)
+        padding = ((0, 0, 0), spread(h, gradient.shape[1]), spread(w, gradient.shape[2]), (0, 0, 0))
+        gradient = jax.lax.pad(gradient, jnp.zeros((), gradient.dtype), padding)
+    return _convolution(gradient, jnp.swapaxes(kernel[::-1, ::-1], 2, 3), 1, dilation)
+
+
+def _kernel_gradient(x: Any, kernel: Any, gradient: Any, stride: int, dilation: int) -> jax.Array:
+    """The convolution of the input with the gradient: channels are its batch, and the batch its channels."""
+    k = kernel.shape[0]
+    pad = dilation * (k - 1) // 2
+    correlated = jax.lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0),
+        gradient.transpose(1, 2, 0, 3),
+        window_strides=(dilation, dilation),
+        padding=((pad, pad), (pad, pad)),
+        rhs_dilation=(stride, stride),
+        dimension_numbers=_NUMBERS,
+    )
+    # Where the stride left rows of the input out, there is room for taps that the kernel has not.
+    return correlated[:, :k, :k].transpose(1, 2, 0, 3)
+
+
+convolve.defvjp(_forward, _backward)
