@@ -1,7 +1,7 @@
 """Checkpoints for inference: a folder with Orbax arrays and the configuration beside them, so that a path is enough.
 
     CHECKPOINT/
-        config.json     {"format": 1, "model": "ranet", "config": {...}, "card": {...}, "files": {...}}
+        config.json     {"format": 1, "model": "ranet" or "mrnet", "config": {...}, "card": {...}, "files": {...}}
         arrays/         the variables, written by Orbax
 
 Training checkpoints (optimizer, data position) are another thing: `ranet_jax.training.checkpoint`.
@@ -22,7 +22,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ranet_jax.errors import InputError
-from ranet_jax.models import RANet, RANetConfig
+from ranet_jax.models import NetworkConfig, config_from_dict, network
 
 FORMAT = 1
 DEFAULT = "lite"
@@ -34,19 +34,19 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         name: as it was asked for.
-        config: of the network.
+        config: of the network, a `RANetConfig` or an `MRNetConfig`.
         variables: float32 NumPy arrays, by collection.
         card: what its maker wrote down: data, licence, steps, results; empty if nothing.
     """
 
     name: str
-    config: RANetConfig
+    config: Any
     variables: dict[str, Any]
     card: dict[str, Any]
 
 
-def initial_variables(config: RANetConfig, seed: int = 0) -> dict[str, Any]:
-    """Untrained float32 NumPy variables, distributed as `RANet(config).init` draws them.
+def initial_variables(config: NetworkConfig, seed: int = 0) -> dict[str, Any]:
+    """Untrained float32 NumPy variables, distributed as the network's `init` draws them.
 
     Drawn with NumPy: compiling JAX's random bits for hundreds of shapes takes a CPU half a minute, this a second.
     """
@@ -54,6 +54,8 @@ def initial_variables(config: RANetConfig, seed: int = 0) -> dict[str, Any]:
 
     def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         name = path[-1].key
+        if path[1].key == "mask_stem":
+            return np.zeros(leaf.shape, np.float32)
         if name in ("kernel", "stem", "depthwise"):
             # He et al. 2015; a depthwise filter (k, k, channels) sees k * k inputs.
             inputs = math.prod(leaf.shape[:2] if name == "depthwise" else leaf.shape[:-1])
@@ -63,12 +65,12 @@ def initial_variables(config: RANetConfig, seed: int = 0) -> dict[str, Any]:
     return jax.tree_util.tree_map_with_path(draw, expected_variables(config))
 
 
-def expected_variables(config: RANetConfig) -> Any:
+def expected_variables(config: NetworkConfig) -> Any:
     """Shapes and dtypes of a network's variables; nothing is computed."""
-    return jax.eval_shape(RANet(config).init, jax.random.key(0), *_dummy_inputs(config))
+    return jax.eval_shape(network(config).init, jax.random.key(0), *_dummy_inputs(config))
 
 
-def _dummy_inputs(config: RANetConfig) -> tuple[jax.Array, jax.Array]:
+def _dummy_inputs(config: NetworkConfig) -> tuple[jax.Array, jax.Array]:
     return jnp.zeros((1, *config.input_size, 3)), jnp.zeros((1, *config.input_size, 1))
 
 
@@ -79,7 +81,7 @@ def embedded_names() -> list[str]:
 
 def save_checkpoint(
     path: str | os.PathLike[str],
-    config: RANetConfig,
+    config: NetworkConfig,
     variables: Any,
     *,
     card: dict[str, Any] | None = None,
@@ -116,7 +118,7 @@ def save_checkpoint(
             marker.write_text("complete\n")
         description = {
             "format": FORMAT,
-            "model": "ranet",
+            "model": config.NETWORK,
             "config": config.to_dict(),
             "card": card or {},
             "files": _digests(whole / "arrays"),
@@ -166,7 +168,7 @@ def _digests(folder: pathlib.Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def _read_description(path: pathlib.Path) -> tuple[RANetConfig, dict[str, Any], dict[str, str]]:
+def _read_description(path: pathlib.Path) -> tuple[NetworkConfig, dict[str, Any], dict[str, str]]:
     """The config, card and file digests of a checkpoint folder."""
     file = path / "config.json"
     if not path.exists():
@@ -182,10 +184,11 @@ def _read_description(path: pathlib.Path) -> tuple[RANetConfig, dict[str, Any], 
         raise InputError(f"{file}: damaged ({error}); copy or save the checkpoint again") from error
     if stored != FORMAT:
         raise InputError(f"{file}: format {stored} is not known here; update ranet-jax or save the checkpoint again")
-    return RANetConfig.from_dict(values), description.get("card", {}), files
+    # Folders that do not say are older than the second network.
+    return config_from_dict(description.get("model", "ranet"), values), description.get("card", {}), files
 
 
-def _check_shapes(path: pathlib.Path, config: RANetConfig, variables: Any) -> None:
+def _check_shapes(path: pathlib.Path, config: NetworkConfig, variables: Any) -> None:
     expected = {
         jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(expected_variables(config))
     }

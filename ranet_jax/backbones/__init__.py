@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from ranet_jax.backbones.efficientnet import EfficientNetLite0
+from ranet_jax.backbones.efficientnet import EfficientNetLite0, MaskStem
 from ranet_jax.backbones.pyramid import Pyramid
-from ranet_jax.backbones.resnet import ResNet
+from ranet_jax.backbones.resnet import ResNet, resnet_stem
 from ranet_jax.errors import InputError
 
-__all__ = ["BACKBONES", "EfficientNetLite0", "Pyramid", "ResNet", "backbone", "normalise"]
+__all__ = ["BACKBONES", "EfficientNetLite0", "Pyramid", "ResNet", "backbone", "mask_stem", "normalise"]
 
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "resnet50": partial(ResNet, stage_sizes=(3, 4, 6, 3)),
@@ -46,6 +46,22 @@ def backbone(name: str, *, norm: str, dtype: Any = jnp.float32) -> nn.Module:
             raise InputError(f"efficientnet_lite0 has frozen batch norm only: set backbone_norm='batch', not {norm!r}")
         return BACKBONES[name](dtype=dtype)
     return BACKBONES[name](norm=norm, dtype=dtype)
+
+
+def mask_stem(encoder: nn.Module) -> nn.Module:
+    """The fourth channel of an encoder's stem, as a module of its own: masks (m, H, W, 1) -> the encoder's `addition`.
+
+    A convolution over [image, mask] is the sum of the image's and the mask's. Apart, the image's is computed once for
+    all masks of an image, ImageNet weights load as they are, and the mask's can learn where the encoder is frozen. Its
+    kernel starts at zero, so that the features are at first those of the image alone.
+
+    Args:
+        encoder: from `backbone`.
+    """
+    if isinstance(encoder, EfficientNetLite0):
+        return MaskStem(encoder.dtype)
+    assert isinstance(encoder, ResNet), "a backbone without a known stem"
+    return resnet_stem(encoder.width, encoder.dtype, kernel_init=nn.initializers.zeros)
 
 
 def normalise(image: Float[Array, "*b h w 3"] | UInt8[Array, "*b h w 3"], name: str) -> Float[Array, "*b h w 3"]:

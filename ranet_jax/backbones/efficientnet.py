@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ranet_jax.backbones.pyramid import Pyramid
+from ranet_jax.backbones.pyramid import Pyramid, with_addition
 from ranet_jax.layers import Convolution, FrozenBatchNorm, depthwise_convolution
 
 BATCH_NORM_EPSILON = 1e-3
@@ -37,6 +37,7 @@ STAGES = (
     Stage(5, 2, 6, 192, 4),
     Stage(3, 1, 6, 320, 1),
 )
+STEM_FEATURES = 32
 # The stages after which the feature map is taken: the last one before each change of stride.
 PYRAMID_STAGES = (0, 1, 2, 4, 6)
 
@@ -44,6 +45,25 @@ PYRAMID_STAGES = (0, 1, 2, 4, 6)
 def relu6(x: jax.Array) -> jax.Array:
     """min(max(x, 0), 6)."""
     return jnp.clip(x, 0.0, 6.0)
+
+
+def stem_convolution(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"], dtype: Any) -> jax.Array:
+    """The 3x3 convolution with stride 2 that everything starts with: "SAME" pads it below and to the right only."""
+    padded = jnp.pad(x.astype(dtype), ((0, 0), (0, 1), (0, 1), (0, 0)))
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(padded, kernel.astype(dtype), (2, 2), "VALID", dimension_numbers=numbers)
+
+
+class MaskStem(nn.Module):
+    """The stem's kernel for a channel more than the image has; it starts at zero."""
+
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, masks: Float[Array, "m h w 1"]) -> Float[Array, "m h2 w2 d"]:
+        """What masks add to the stem's output, before its norm."""
+        kernel = self.param("kernel", nn.initializers.zeros, (3, 3, 1, STEM_FEATURES), jnp.float32)
+        return stem_convolution(masks, kernel, self.dtype)
 
 
 class InvertedResidual(nn.Module):
@@ -76,13 +96,18 @@ class EfficientNetLite0(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, image: Float[Array, "b h w channels"]) -> Pyramid:
-        """Encodes a normalised image (h and w multiples of 32)."""
-        # "SAME" pads the 3x3 stride-2 stem below and to the right only.
-        padded = jnp.pad(image.astype(self.dtype), ((0, 0), (0, 1), (0, 1), (0, 0)))
-        kernel_shape = (3, 3, image.shape[-1], 32)
-        kernel = self.param("stem", nn.initializers.he_normal(), kernel_shape, jnp.float32).astype(self.dtype)
-        x = jax.lax.conv_general_dilated(padded, kernel, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    def __call__(
+        self, image: Float[Array, "b h w channels"], addition: Float[Array, "m h2 w2 d"] | None = None
+    ) -> Pyramid:
+        """Encodes a normalised image (h and w multiples of 32).
+
+        Args:
+            image: the image.
+            addition: what a `mask_stem` makes of m / b masks of each image; the pyramid then has batch m.
+        """
+        kernel_shape = (3, 3, image.shape[-1], STEM_FEATURES)
+        kernel = self.param("stem", nn.initializers.he_normal(), kernel_shape, jnp.float32)
+        x = with_addition(stem_convolution(image, kernel, self.dtype), addition)
         x = relu6(FrozenBatchNorm(BATCH_NORM_EPSILON, name="stem_norm")(x))
         outputs = []
         for index, stage in enumerate(STAGES):

@@ -6,11 +6,16 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ranet_jax.backbones.pyramid import Pyramid
+from ranet_jax.backbones.pyramid import Pyramid, with_addition
 from ranet_jax.layers import Convolution, FrozenBatchNorm, InstanceNorm
 
 NORMS = {"instance": InstanceNorm, "batch": FrozenBatchNorm}
 EXPANSION = 4
+
+
+def resnet_stem(width: int, dtype: Any, **arguments: Any) -> Convolution:
+    """The 7x7 convolution with stride 2 that everything starts with; `arguments` are a module's further ones."""
+    return Convolution(width, 7, 2, use_bias=False, dtype=dtype, **arguments)
 
 
 class ResidualBlock(nn.Module):
@@ -53,9 +58,17 @@ class ResNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, image: Float[Array, "b h w channels"]) -> Pyramid:
-        """Encodes a normalised image (h and w multiples of 32; three channels, or more for a stem with masks)."""
-        x = Convolution(self.width, 7, 2, use_bias=False, dtype=self.dtype, name="stem")(image)
+    def __call__(
+        self, image: Float[Array, "b h w channels"], addition: Float[Array, "m h2 w2 d"] | None = None
+    ) -> Pyramid:
+        """Encodes a normalised image (h and w multiples of 32).
+
+        Args:
+            image: the image.
+            addition: what a `mask_stem` makes of m / b masks of each image; the pyramid then has batch m.
+        """
+        x = resnet_stem(self.width, self.dtype, name="stem")(image)
+        x = with_addition(x, addition)
         c1 = nn.relu(NORMS[self.norm](name="stem_norm")(x))
         x = nn.max_pool(c1, (3, 3), (2, 2), ((1, 1), (1, 1)))
         stages = [c1]

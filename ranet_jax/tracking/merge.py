@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int32
 
+from ranet_jax.layers import aggregate
+
 PROBABILITY_FLOOR = 1e-7
 
 
@@ -24,13 +26,14 @@ def merge_objects(
     """
     probability = jnp.where(valid[None, None], probability, 0.0)
     if merging == "softmax":
-        background = jnp.prod(1.0 - probability, axis=-1, keepdims=True)
-        clipped = jnp.clip(
-            jnp.concatenate([background, probability], axis=-1), PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR
-        )
-        logits = jnp.log(clipped) - jnp.log1p(-clipped)
-        exists = jnp.concatenate([jnp.ones_like(valid[:1]), valid])
-        merged = jax.nn.softmax(jnp.where(exists[None, None], logits, -jnp.inf), axis=-1)
-        return merged[..., 1:], jnp.argmax(merged, axis=-1).astype(jnp.int32)
+        clipped = jnp.clip(probability, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+        merged = jax.nn.sigmoid(aggregate(jnp.log(clipped) - jnp.log1p(-clipped), valid))
+        return merged, label_slots(merged)
     winner = jnp.argmax(probability, axis=-1).astype(jnp.int32) + 1
     return probability, jnp.where(jnp.max(probability, axis=-1) > 0.5, winner, 0)
+
+
+def label_slots(merged: Float[Array, "h w n"]) -> Int32[Array, "h w"]:
+    """The most probable of background (0) and objects (i + 1), from probabilities that sum to one with its own."""
+    background = 1.0 - jnp.sum(merged, axis=-1, keepdims=True)
+    return jnp.argmax(jnp.concatenate([background, merged], axis=-1), axis=-1).astype(jnp.int32)
