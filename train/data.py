@@ -36,7 +36,7 @@ def part(kind: str, folder: str, sample: str, *, weight: float = 1.0, split: str
             `ranet_jax.data.builders.pack`).
         folder: below `config.data.root`.
         sample: "video_pair", "static_pair" or "clip".
-        weight: its share of the samples, relative to the other parts'.
+        weight: its share of the samples, relative to the other parts'; a part of weight 0 is not opened.
         split: of DAVIS.
     """
     return ml_collections.ConfigDict(
@@ -88,13 +88,18 @@ def open_batches(data: ml_collections.ConfigDict, *, batch_size: int, seed: int)
     for name, values in data.parts.items():
         if values.sample not in SAMPLES:
             raise InputError(f"data.parts.{name}.sample is {values.sample!r}: choose one of {', '.join(SAMPLES)}")
+        if not values.weight:
+            continue
         # Parts over the same files share them: what one has decoded, the other need not.
         key = (values.kind, values.folder, values.split, tuple(values.only), tuple(values.without))
         if key not in opened:
             opened[key] = _open_source(pathlib.Path(data.root) / values.folder, values)
         parts.append((opened[key], values))
-    budget = int(data.cache_gigabytes * 1e9 / len(opened))
-    cached = {id(source): CachedSource(source, budget) for source in opened.values()} if budget else {}
+    if not opened:
+        raise InputError("data.parts: no part has a weight above 0")
+    # Every frame gets as much room, whichever source it is of.
+    room = data.cache_gigabytes * 1e9 / sum(len(source) for source in opened.values())
+    cached = {id(s): CachedSource(s, int(room * len(s))) for s in opened.values()} if room else {}
     return training_batches(
         [Part(cached.get(id(s), s), SAMPLES[v.sample], config, v.weight) for s, v in parts],
         batch_size=batch_size // processes,

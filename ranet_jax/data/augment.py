@@ -28,6 +28,7 @@ MEAN_COLOUR = (124, 116, 104)
 
 _STRIDE = 8  # the spline is evaluated on every 8th pixel: off by under half a pixel between them
 _CONTROL = 4  # control points a side
+_GHOST_SCALE = (0.3, 1.0)  # size of a ghost, in sizes of its object
 _LUMINANCE = np.array((0.299, 0.587, 0.114))
 
 
@@ -184,6 +185,8 @@ def perturb_labels(
             slice(max(0, x - margin_x), x + columns + margin_x),
         )
         result[window][_perturb_mask(rng, mask[window], config) != 0] = label
+        if rng.random() < config.ghost:
+            _add_ghost(rng, result, mask[y : y + rows, x : x + columns], label)
     return result
 
 
@@ -217,6 +220,18 @@ def _perturb_mask(rng: np.random.Generator, mask: np.ndarray, config: Perturbati
         bottom, right = (int(top + size[0]) + 1, int(left + size[1]) + 1)
         mask[top:bottom, left:right] = rng.random() < 0.5
     return mask
+
+
+def _add_ghost(rng: np.random.Generator, labels: np.ndarray, shape: np.ndarray, label: int) -> None:
+    """Sets a copy of an object (its box, uint8, 0 and 1) into the background of a label map, in place."""
+    extent = np.maximum(1, np.round(rng.uniform(*_GHOST_SCALE) * np.array(shape.shape))).astype(int)
+    ghost = cv2.resize(shape, (int(extent[1]), int(extent[0])), interpolation=cv2.INTER_NEAREST)
+    if rng.random() < 0.5:
+        ghost = ghost[:, ::-1]
+    top, left = np.floor(rng.uniform(0, 1, 2) * labels.shape - extent / 2).astype(int)
+    inside = ghost[max(0, -top) : labels.shape[0] - top, max(0, -left) : labels.shape[1] - left]
+    window = labels[max(0, top) :, max(0, left) :][: inside.shape[0], : inside.shape[1]]
+    window[(inside != 0) & (window == 0)] = label
 
 
 @functools.lru_cache(maxsize=32)

@@ -57,6 +57,8 @@ class PerturbationConfig:
         radius: By how much at most, as a share of the square root of its area.
         empty: Probability of losing the object.
         rectangle: Probability of a rectangle being cut out of the object or added to it.
+        ghost: Probability of a second, smaller copy of the object anywhere else: what a tracker that has taken
+            a look-alike for the object hands on.
     """
 
     geometry: GeometryConfig = GeometryConfig(0.05, 5.0, (0.95, 1.05), 0.05, 0.0)
@@ -64,6 +66,7 @@ class PerturbationConfig:
     radius: float = 0.1
     empty: float = 0.1
     rectangle: float = 0.15
+    ghost: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Transformations: exact labels, images aligned with them, geometry as stated."""
 
+import dataclasses
+
 import cv2
 import hypothesis
 import numpy as np
@@ -243,6 +245,17 @@ def test_each_perturbation_alone(rng):
     moved = augment.perturb_labels(rng, labels, PerturbationConfig(grow=0.0, empty=0.0, rectangle=0.0))
     overlap = np.count_nonzero(moved & labels) / np.count_nonzero(moved | labels)
     assert 0.6 < overlap < 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_ghost_is_a_copy_in_the_background(seed):
+    labels = blobs(2, (200, 300))
+    plain = PerturbationConfig(PLAIN, grow=0.0, empty=0.0, rectangle=0.0)
+    result = augment.perturb_labels(rng_of(seed), labels, dataclasses.replace(plain, ghost=1.0))
+    np.testing.assert_array_equal(result[labels != 0], labels[labels != 0])
+    added = np.count_nonzero(result[labels == 0])
+    assert 0 < added <= np.count_nonzero(labels)
+    assert set(np.unique(result)) == set(np.unique(labels))
 
 
 def test_label_ids():

@@ -10,14 +10,16 @@ from ranet_jax.io.masks import write_label_map
 
 
 def _davis(root, year):
-    for sequence in ("walk", "swim"):
+    # Of DAVIS 2017, `lite` reads one sequence by its name.
+    sequences = ("walk", "swim", "longboard")
+    for sequence in sequences:
         for i in range(4):
             labels = blobs(2, shift=2 * i)
             write_jpeg(root / "JPEGImages" / "480p" / sequence / f"{i:05d}.jpg", COLOURS[labels])
             write_label_map(root / "Annotations" / "480p" / sequence / f"{i:05d}.png", labels)
     folder = root / "ImageSets" / str(year)
     folder.mkdir(parents=True)
-    (folder / "train.txt").write_text("walk\nswim\n")
+    (folder / "train.txt").write_text("".join(f"{sequence}\n" for sequence in sequences))
     (folder / "val.txt").write_text("swim\n")
 
 

@@ -17,7 +17,8 @@ from ranet_jax.training.ranet import RANetObjective, ranet_loss
 from ranet_jax.training.step import StepFunction, initial_state, train_step
 from ranet_jax.weights import initial_variables
 from train.options import Options, build, load_config, override
-from train.ranet import decisive, train
+from train.program import decisive, train
+from train.ranet import PROGRAM
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 ABLATIONS = ("full", "ranking-none", "ranking-maximum", "no-correlation", "no-previous-mask")
@@ -28,6 +29,9 @@ RECIPES = (
     "ranet_davis17.py",
     "ranet_lite_davis16.py",
     *(f"ranet_ablations.py:{name}:lite" for name in ABLATIONS),
+    "ranet_lite_ablations.py:base",
+    "ranet_lite_ablations.py:paste-objects",
+    "ranet_lite_ablations.py:stills",
     "ranet_ablations.py:no-static-pretraining",
     "ranet_ablations.py:no-video-finetuning:static",
 )
@@ -78,7 +82,7 @@ def test_unknown_ablations_are_named():
 
 def _train(name, data_root, workdir, *changes):
     config = override(_load(name), [f"--config.data.root={data_root}", *changes])
-    return train(Options(config, workdir, smoke=True, distributed=None))
+    return train(PROGRAM, Options(config, workdir, smoke=True, distributed=None))
 
 
 @pytest.fixture
@@ -112,4 +116,7 @@ def test_wrong_values_are_found_before_anything_is_computed(data_root, tmp_path)
     ]:
         with pytest.raises(InputError, match=message):
             _train("ranet_lite_davis16.py", data_root, tmp_path / "run", f"--config.{change}")
+    without = [f"--config.data.parts.{name}.weight=0.0" for name in ("davis", "longboard")]
+    with pytest.raises(InputError, match="no part has a weight"):
+        _train("ranet_lite_davis16.py", data_root, tmp_path / "run", *without)
     assert not (tmp_path / "run").exists()
