@@ -105,7 +105,7 @@ def benchmark_training(recipes: Sequence[tuple[str, int]], repeats: int) -> None
         print(
             f"{name:18s}  {found.size[0]}x{found.size[1]}  {found.dtype:8s}  {batch_size:5d}"
             f"  {found.compiled_bytes / 2**30:12.2f}  {peak:>8s}  {found.seconds:6.2f}"
-            f"  {batch_size / found.seconds:9.2f}  {found.operations / 1e9:6.0f}  {rate / 1e9:7.1f}"
+            f"  {batch_size / found.seconds:9.3g}  {found.operations / 1e9:6.0f}  {rate / 1e9:7.1f}"
             f"  {found.yardstick / 1e9:22.1f}  {rate / found.yardstick:4.0%}"
         )
 
