@@ -5,8 +5,9 @@ from typing import Any
 import ml_collections
 
 from ranet_jax.data.config import SampleConfig
-from ranet_jax.models import RANetConfig
+from ranet_jax.models import MRNetConfig, NetworkConfig
 from ranet_jax.training.loop import LoopConfig
+from ranet_jax.training.mrnet import MRNetObjective
 from ranet_jax.training.optimizer import OptimizerConfig
 from ranet_jax.training.ranet import RANetObjective
 from train.data import data_fields, part
@@ -14,16 +15,16 @@ from train.options import fields
 
 
 def recipe(
-    model: RANetConfig,
+    model: NetworkConfig,
     sample: SampleConfig,
     parts: dict[str, Any],
     *,
     optimizer: OptimizerConfig,
     loop: LoopConfig,
     batch_size: int,
-    objective: RANetObjective = RANetObjective(),
+    objective: RANetObjective | MRNetObjective = RANetObjective(),
 ) -> ml_collections.ConfigDict:
-    """All fields of a configuration for `train.ranet`.
+    """All fields of a configuration for `train.ranet`, and those that `train.mrnet` shares with it.
 
     Args:
         model: the network.
@@ -57,6 +58,35 @@ def recipe(
             "initial_checkpoint": "",
         }
     )
+
+
+def clip_recipe(
+    model: MRNetConfig,
+    sample: SampleConfig,
+    parts: dict[str, Any],
+    *,
+    optimizer: OptimizerConfig,
+    loop: LoopConfig,
+    batch_size: int,
+    objective: MRNetObjective = MRNetObjective(),
+    curriculum: tuple[tuple[int, int], ...] = (),
+) -> ml_collections.ConfigDict:
+    """All fields of a configuration for `train.mrnet`.
+
+    Args:
+        model: the network.
+        sample: see `recipe`.
+        parts: see `recipe`; their samples are clips.
+        optimizer: see `recipe`.
+        loop: see `recipe`.
+        batch_size: see `recipe`.
+        objective: what is minimised.
+        curriculum: (first step, length) pairs: from that step on, clips are cut to that many frames. Each new length
+            compiles the step once more.
+    """
+    config = recipe(model, sample, parts, optimizer=optimizer, loop=loop, batch_size=batch_size, objective=objective)
+    config.curriculum = curriculum
+    return config
 
 
 def static_parts(*, several_objects: bool) -> dict[str, Any]:

@@ -64,6 +64,10 @@ class Hooks:
     learning_rate: Callable[[int], Any] | None = None
 
 
+BatchChange = Callable[[int, dict[str, np.ndarray]], dict[str, np.ndarray]]
+"""`(steps done, batch)` to the batch that the next step gets. A new shape compiles the step once more."""
+
+
 class StopSignal:
     """Turns the first SIGTERM or SIGINT into a request to stop after the running step; a second one acts at once."""
 
@@ -113,6 +117,7 @@ def run(
     checkpoints: Checkpoints,
     reporter: Callable[[int], Reporter],
     hooks: Hooks | None = None,
+    change: BatchChange | None = None,
 ) -> Outcome:
     """Trains to the end, or until a signal: from the newest checkpoint, if there is one.
 
@@ -124,6 +129,7 @@ def run(
         checkpoints: of this run.
         reporter: makes a reporter, given the steps done already.
         hooks: what else happens.
+        change: of every batch, on the host; it decides losses, so it must depend on its arguments alone.
 
     Raises:
         NonFiniteLossError: the loss or its gradient is not finite; nothing is saved after that step.
@@ -144,6 +150,8 @@ def run(
             batch = next(iterator)
             names = [str(name) for name in batch.get("name", ())]
             arrays = {key: value for key, value in batch.items() if key != "name"}
+            if change is not None:
+                arrays = change(number, arrays)
             placed = step.place_batch(arrays)
             # Everything is on its devices: an implicit transfer here would be one in every step.
             with jax.transfer_guard("disallow"):
