@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Compiling is most of what the tests do, each on one core. A file's tests share what they compiled, and the
+# full-size networks take up to 6 GB a process.
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test fast lint bench format clean
@@ -11,10 +14,10 @@ demo: $(VENV)/core.stamp
 	    --out demo-output/masks --overlay demo-output/overlay.mp4
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 fast: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
