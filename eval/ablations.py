@@ -31,7 +31,7 @@ from ranet_jax.evaluation.davis import DavisScores
 from ranet_jax.evaluation.tables import write_rows
 from ranet_jax.tracking.adapting import Adaptation
 from ranet_jax.tracking.stream import StreamReport
-from ranet_jax.weights import DEFAULT, Checkpoint, load_checkpoint
+from ranet_jax.weights import Checkpoint, load_checkpoint, open_checkpoint
 
 Rows = list[list[str]]
 Notify = Callable[[str], object]
@@ -232,7 +232,7 @@ def _report(options: argparse.Namespace) -> None:
     header: Sequence[str] = VARIANT_HEADER
     missing: list[str] = []
     if options.table == 6:
-        checkpoint = load_checkpoint(options.checkpoint or DEFAULT)
+        checkpoint = open_checkpoint(options.checkpoint, "ranet")
         amounts = _amounts(options.steps, options.learning_rates)
         header, rows = ONLINE_HEADER, compare_online_learning(split, checkpoint, amounts, masks, notify)
         settings = f"Table 6, online learning: {checkpoint.name}, {split}, {device}"

@@ -21,9 +21,10 @@ from ranet_jax.cli import Parser, run
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
 from ranet_jax.evaluation.speed import Yardstick, measure_metric_speed
-from ranet_jax.models import RANetConfig
-from ranet_jax.tracking import ranet
-from ranet_jax.tracking.ranet import RANetTracker
+from ranet_jax.models import MRNetConfig, NetworkConfig, RANetConfig
+from ranet_jax.tracking import mrnet, ranet
+from ranet_jax.tracking.objects import OBJECT_BUCKETS
+from ranet_jax.tracking.tracker import make_tracker
 from ranet_jax.weights import initial_variables, load_checkpoint
 from train.options import load_config
 
@@ -41,19 +42,20 @@ class Timing(NamedTuple):
     yardstick: float
 
 
-def time_tracker(config: RANetConfig, variables: Any, objects: int, repeats: int) -> Timing:
+def time_tracker(config: NetworkConfig, variables: Any, objects: int, repeats: int) -> Timing:
     """Times `step` on 480x854 frames of noise with some rectangles as objects, after a first compiling step."""
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (2, *FRAME_SIZE, 3), dtype=np.uint8)
     labels = np.zeros(FRAME_SIZE, np.uint8)
     for i in range(objects):
         labels[120:360, 40 + i * 780 // objects : 40 + (i + 1) * 780 // objects - 20] = i + 1
-    tracker = RANetTracker(config, FRAME_SIZE)
-    state = tracker.init(variables, frames[0], labels)
-    program = ranet._step.lower(variables, state, frames[0], config=config, frame_size=FRAME_SIZE).compile()
+    tracker = make_tracker(config, FRAME_SIZE)
+    module = mrnet if isinstance(config, MRNetConfig) else ranet
+    state: Any = tracker.init(variables, frames[0], labels)
+    program = module._step.lower(variables, state, frames[0], config=config, frame_size=FRAME_SIZE).compile()
     operations = (program.cost_analysis() or {})["flops"]
     state, *_ = jax.block_until_ready(tracker.step(variables, state, frames[1]))
-    compiled = ranet.compiled_steps()
+    compiled = module.compiled_steps()
     measure_rate = Yardstick()
     seconds, rates = [], []
     for i in range(repeats):
@@ -61,15 +63,19 @@ def time_tracker(config: RANetConfig, variables: Any, objects: int, repeats: int
         start = time.perf_counter()
         state, *_ = jax.block_until_ready(tracker.step(variables, state, frames[i % 2]))
         seconds.append(time.perf_counter() - start)
-    if ranet.compiled_steps() != compiled:
+    if module.compiled_steps() != compiled:
         raise RuntimeError("the tracker's step was compiled again after its first frame")
     return Timing(statistics.median(seconds), operations, statistics.median(rates))
 
 
 def benchmark_model(name: str, object_counts: Sequence[int], repeats: int) -> None:
     """Prints one row for each number of objects."""
-    if name == "released":
-        config, variables = RANetConfig(dtype="float32"), initial_variables(RANetConfig())
+    full_size: dict[str, NetworkConfig] = {
+        "released": RANetConfig(dtype="float32"),
+        "mrnet": MRNetConfig(dtype="float32"),
+    }
+    if name in full_size:
+        config, variables = full_size[name], initial_variables(full_size[name])
     else:
         checkpoint = load_checkpoint(name)
         config, variables = checkpoint.config, checkpoint.variables
@@ -82,7 +88,7 @@ def benchmark_model(name: str, object_counts: Sequence[int], repeats: int) -> No
         mode = config if objects == 1 or name != "released" else RANetConfig(objects="multi", dtype="float32")
         timing = time_tracker(mode, variables, objects, repeats)
         rate = timing.operations / timing.seconds
-        bucket = next(size for size in ranet.OBJECT_BUCKETS if size >= objects)
+        bucket = next(size for size in OBJECT_BUCKETS if size >= objects)
         print(
             f"{objects:7d}  {bucket:6d}  {1e3 * timing.seconds:8.1f}  {1 / timing.seconds:8.2f}"
             f"  {timing.operations / 1e9:6.1f}  {rate / 1e9:7.1f}  {timing.yardstick / 1e9:22.1f}"
@@ -138,7 +144,7 @@ def benchmark_data(davis: pathlib.Path, seconds: float) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit code (see `ranet_jax.cli`)."""
     parser = Parser(prog="python -m eval.benchmark", description=__doc__.splitlines()[0])
-    parser.add_argument("--model", help="'released' (full size, weights do not matter), or a checkpoint")
+    parser.add_argument("--model", help="'released' or 'mrnet' (full size, random weights), or a checkpoint")
     parser.add_argument("--objects", default="1", help="numbers of objects, separated by commas (default 1)")
     parser.add_argument("--repeats", type=int, default=7, help="timed steps (default 7)")
     parser.add_argument("--train", action="store_true", help="measure a training step of two recipes")
@@ -170,8 +176,8 @@ def _counts(text: str) -> list[int]:
         counts = [int(part) for part in text.split(",")]
     except ValueError as error:
         raise InputError(f"--objects {text}: give numbers separated by commas, such as 1,3") from error
-    if not all(1 <= count <= ranet.OBJECT_BUCKETS[-1] for count in counts):
-        raise InputError(f"--objects {text}: each must be from 1 to {ranet.OBJECT_BUCKETS[-1]}")
+    if not all(1 <= count <= OBJECT_BUCKETS[-1] for count in counts):
+        raise InputError(f"--objects {text}: each must be from 1 to {OBJECT_BUCKETS[-1]}")
     return counts
 
 

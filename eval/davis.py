@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import jax
 import rich.console
 
-from ranet_jax.cli import Parser, add_online_options, online_adaptation, run
+from ranet_jax.cli import Parser, add_network_options, add_online_options, online_adaptation, run
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
 from ranet_jax.evaluation.davis import DavisScores, evaluate_masks
@@ -19,9 +19,9 @@ from ranet_jax.evaluation.tables import format_tables, write_csv
 from ranet_jax.io.results import ResultWriter
 from ranet_jax.io.video import Frame, read_picture
 from ranet_jax.tracking.adapting import Adaptation, AdaptingTracker
-from ranet_jax.tracking.ranet import RANetTracker
 from ranet_jax.tracking.stream import StreamReport, Tracker, stream
-from ranet_jax.weights import DEFAULT, Checkpoint, load_checkpoint
+from ranet_jax.tracking.tracker import make_tracker
+from ranet_jax.weights import Checkpoint, open_checkpoint
 
 
 def track_sequence(
@@ -42,7 +42,7 @@ def track_sequence(
     annotations = tree.annotations(sequence)
     label_map = tree.label_map(annotations[0])
     frames = (Frame(path.stem, read_picture(path)) for path in tree.frames(sequence))
-    tracker: Tracker = RANetTracker(checkpoint.config, (label_map.shape[0], label_map.shape[1]))
+    tracker: Tracker = make_tracker(checkpoint.config, (label_map.shape[0], label_map.shape[1]))
     if adapt is not None:
         tracker = AdaptingTracker(tracker, adapt)
     try:
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--year", type=int, choices=(2016, 2017), default=2016)
     parser.add_argument("--split", default="val", help="list of sequences in ImageSets (default val)")
     parser.add_argument("--sequences", help="only these, separated by commas")
-    parser.add_argument("--checkpoint", help="embedded name or checkpoint folder (default: the shipped network)")
+    add_network_options(parser)
     parser.add_argument("--results", required=True, type=pathlib.Path, help="folder for masks and tables")
     add_online_options(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -110,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _evaluate(options: argparse.Namespace) -> None:
     console = rich.console.Console(stderr=True)
-    tree, checkpoint = DavisTree(options.davis, year=options.year), load_checkpoint(options.checkpoint or DEFAULT)
+    tree = DavisTree(options.davis, year=options.year)
+    checkpoint = open_checkpoint(options.checkpoint, options.model)
     scores, milliseconds = track_and_score(
         tree,
         options.split,

@@ -16,7 +16,7 @@ from ranet_jax import __version__
 from ranet_jax.errors import InputError
 
 if TYPE_CHECKING:  # at run time the command imports what a subcommand needs, when it needs it
-    from ranet_jax.models import RANetConfig
+    from ranet_jax.models import NetworkConfig
     from ranet_jax.tracking.adapting import Adaptation
 
 ONLINE_LEARNING_RATE = 1e-6
@@ -65,6 +65,12 @@ def run(program: Callable[[], object], *, debug: bool) -> int:
     return 0
 
 
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that name a network, which `ranet_jax.weights.open_checkpoint` understands."""
+    parser.add_argument("--model", choices=("ranet", "mrnet"), help="which network's shipped weights (default ranet)")
+    parser.add_argument("--checkpoint", help="embedded name or checkpoint folder (default: the shipped network)")
+
+
 def add_online_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of online learning, which `online_adaptation` reads."""
     parser.add_argument(
@@ -83,11 +89,21 @@ def add_online_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def online_adaptation(config: "RANetConfig", steps: int, learning_rate: float) -> "Adaptation | None":
-    """What fits the weights to a video's first frame; None for 0 steps, and then nothing of training is imported."""
+def online_adaptation(config: "NetworkConfig", steps: int, learning_rate: float) -> "Adaptation | None":
+    """What fits the weights to a video's first frame; None for 0 steps, and then nothing of training is imported.
+
+    Raises:
+        InputError: the network is not RANet.
+    """
     if not steps:
         return None
+    from ranet_jax.models import RANetConfig
     from ranet_jax.training.online import adapt
+
+    if not isinstance(config, RANetConfig):
+        raise InputError(
+            f"online learning is RANet's, and this checkpoint is of {config.TITLE}: leave out --online-steps"
+        )
 
     return functools.partial(adapt, config, steps=steps, learning_rate=learning_rate)
 
@@ -124,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--mask", required=True, help="label PNG of the first frame (palette, gray ids, or 0/255)")
     segment.add_argument("--out", required=True, help="folder for the palette PNGs")
     segment.add_argument("--overlay", help="also write this mp4 with the objects drawn in")
-    segment.add_argument("--checkpoint", help="embedded name or checkpoint folder (default: the shipped network)")
+    add_network_options(segment)
     add_online_options(segment)
 
     evaluate = add("evaluate", _evaluate, "Score masks on disk by the DAVIS protocol.")
@@ -140,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--reverse", action="store_true", help="from a checkpoint folder to a .pth file")
 
     info = add("info", _info, "Show versions, devices, and a checkpoint's parameters.")
-    info.add_argument("--checkpoint", help="embedded name or checkpoint folder (default: the shipped network)")
+    add_network_options(info)
     return parser
 
 
@@ -149,9 +165,9 @@ def _segment(options: argparse.Namespace) -> None:
     import rich.progress as progress
 
     from ranet_jax.tracking.segment import segment_video
-    from ranet_jax.weights import DEFAULT, load_checkpoint
+    from ranet_jax.weights import open_checkpoint
 
-    checkpoint = load_checkpoint(options.checkpoint or DEFAULT)
+    checkpoint = open_checkpoint(options.checkpoint, options.model)
     adapt = online_adaptation(checkpoint.config, options.online_steps, options.online_learning_rate)
     columns = (
         progress.TextColumn("segmenting"),
@@ -206,10 +222,10 @@ def _convert(options: argparse.Namespace) -> None:
     from ranet_jax.convert.torch_file import read_torch_file, write_torch_file
     from ranet_jax.convert.torch_ranet import unused_entries
     from ranet_jax.models import RANetConfig
-    from ranet_jax.weights import load_checkpoint, save_checkpoint
+    from ranet_jax.weights import open_checkpoint, save_checkpoint
 
     if options.reverse:
-        checkpoint = load_checkpoint(options.source)
+        checkpoint = open_checkpoint(options.source, "ranet")
         write_torch_file(options.target, ranet_to_torch(checkpoint.variables))
         print(f"{options.source} -> {options.target}")
         return
@@ -226,7 +242,7 @@ def _convert(options: argparse.Namespace) -> None:
 def _info(options: argparse.Namespace) -> None:
     from ranet_jax.info import describe
 
-    print(describe(options.checkpoint))
+    print(describe(options.checkpoint, options.model))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ from ranet_jax.errors import InputError
 from ranet_jax.models import NetworkConfig, config_from_dict, network
 
 FORMAT = 1
-DEFAULT = "lite"
+DEFAULTS = {"ranet": "lite", "mrnet": "mrnet-lite"}
+"""The embedded checkpoint of each network that commands use unless told otherwise; RANet's comes first."""
 EMBEDDED = pathlib.Path(__file__).parent / "checkpoints"
 
 
@@ -132,6 +133,24 @@ def save_checkpoint(
         raise InputError(f"{path}: cannot be written ({error.strerror}); free some space or choose another") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def open_checkpoint(name_or_path: str | None, model: str | None) -> Checkpoint:
+    """What a command is asked for: a checkpoint, or a network's shipped one, or both, which then must agree.
+
+    Args:
+        name_or_path: see `load_checkpoint`; None for the shipped one.
+        model: a key of `DEFAULTS`; None for whatever the checkpoint is of, and RANet without one.
+
+    Raises:
+        InputError: see `load_checkpoint`; or the checkpoint is of another network.
+    """
+    checkpoint = load_checkpoint(name_or_path or DEFAULTS[model or next(iter(DEFAULTS))])
+    if model not in (None, checkpoint.config.NETWORK):
+        raise InputError(
+            f"{name_or_path}: this checkpoint is of {checkpoint.config.NETWORK}, not of {model}: give one of {model}"
+        )
+    return checkpoint
 
 
 def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:

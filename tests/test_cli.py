@@ -11,7 +11,7 @@ from PIL import Image
 
 from ranet_jax import cli
 from ranet_jax.io.masks import read_label_map, write_label_map
-from ranet_jax.models import RANetConfig
+from ranet_jax.models import MRNetConfig, RANetConfig
 from ranet_jax.weights import initial_variables, save_checkpoint
 
 SIZE = (48, 80)
@@ -114,6 +114,28 @@ def test_unknown_checkpoint_and_misspelt_config_field(video, network, capsys, tm
 def test_output_that_cannot_be_a_folder(video, network, capsys):
     (video.parent / "out").write_text("in the way")
     expect_one_line(capsys, segment(video, network), "out")
+
+
+@pytest.fixture(scope="module")
+def mask_ranking_network(tmp_path_factory):
+    config = MRNetConfig.lite(backbone="resnet_micro", input_size=(64, 96))
+    path = tmp_path_factory.mktemp("mrnet") / "net"
+    save_checkpoint(path, config, initial_variables(config), card={"steps": 0})
+    return path
+
+
+def test_segment_and_info_take_either_network(video, network, mask_ranking_network, capsys):
+    assert segment(video, mask_ranking_network, "--model", "mrnet") == 0
+    masks = sorted((video.parent / "out").iterdir())
+    assert [path.name for path in masks] == [f"frame{i}.png" for i in range(4)]
+    assert cli.main(["info", "--checkpoint", str(mask_ranking_network)]) == 0
+    assert "(MRNet)" in capsys.readouterr().out
+    expect_one_line(capsys, segment(video, network, "--model", "mrnet"), "is of ranet, not of mrnet")
+    expect_one_line(capsys, segment(video, mask_ranking_network, "--model", "ranet"), "is of mrnet, not of ranet")
+    expect_one_line(capsys, segment(video, mask_ranking_network, "--online-steps", "3"), "online learning is RANet's")
+    target = video.parent / "net.pth"
+    expect_one_line(capsys, cli.main(["convert", str(mask_ranking_network), str(target), "--reverse"]), "not of ranet")
+    assert not target.exists()
 
 
 def test_wrong_amounts_of_online_learning(video, network, capsys):

@@ -15,11 +15,12 @@ from ranet_jax.backbones.efficientnet import STAGES, InvertedResidual
 from ranet_jax.errors import InputError
 from ranet_jax.models import RANetConfig
 from ranet_jax.weights import (
-    DEFAULT,
+    DEFAULTS,
     EMBEDDED,
     embedded_names,
     initial_variables,
     load_checkpoint,
+    open_checkpoint,
     save_checkpoint,
 )
 
@@ -143,10 +144,10 @@ def test_initial_variables_have_the_spread_of_the_modules_initializers(variables
 
 
 def test_the_default_comes_with_the_package_and_says_what_it_is():
-    assert embedded_names() == [DEFAULT]
-    checkpoint = load_checkpoint(DEFAULT)
+    assert DEFAULTS["ranet"] in embedded_names()
+    checkpoint = open_checkpoint(None, None)
     assert checkpoint.config == RANetConfig.lite()
     assert {"data", "licence", "steps", "commit", "hardware", "results"} <= checkpoint.card.keys()
     assert "CC BY-NC 4.0" in checkpoint.card["licence"]
-    size = sum(path.stat().st_size for path in (EMBEDDED / DEFAULT).rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path in (EMBEDDED / checkpoint.name).rglob("*") if path.is_file())
     assert size <= 25e6

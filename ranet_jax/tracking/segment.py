@@ -14,8 +14,9 @@ from ranet_jax.io.overlay import OverlayWriter
 from ranet_jax.io.results import ResultWriter
 from ranet_jax.io.video import FrameReader, open_frames
 from ranet_jax.tracking.adapting import Adaptation, AdaptingTracker
-from ranet_jax.tracking.ranet import RANetTracker, object_ids
+from ranet_jax.tracking.objects import object_ids
 from ranet_jax.tracking.stream import StreamReport, Tracker, stream
+from ranet_jax.tracking.tracker import make_tracker
 from ranet_jax.weights import Checkpoint
 
 Progress = Callable[[int, int | None], object]
@@ -75,7 +76,7 @@ def segment_video(
             writer = resources.enter_context(OverlayWriter(overlay, frames.size, frames.frames_per_second))
         results = ResultWriter(out, writer)
         resources.enter_context(_interrupt_stops(frames))
-        tracker: Tracker = RANetTracker(checkpoint.config, frames.size)
+        tracker: Tracker = make_tracker(checkpoint.config, frames.size)
         if adapt is not None:
             tracker = AdaptingTracker(tracker, adapt)
         report = stream(

@@ -38,7 +38,9 @@ def tracked(monkeypatch):
         return DavisScores((ObjectScores("cow", 1, region, boundary, (0.8,), (0.6,)),)), {"cow": 50.0}
 
     monkeypatch.setattr(ablations, "track_and_score", track_and_score)
-    monkeypatch.setattr(ablations, "load_checkpoint", lambda path: Checkpoint(str(path), RANetConfig.lite(), {}, {}))
+    load = lambda path, model="ranet": Checkpoint(str(path), RANetConfig.lite(), {}, {})
+    monkeypatch.setattr(ablations, "load_checkpoint", load)
+    monkeypatch.setattr(ablations, "open_checkpoint", load)
     return calls
 
 
