@@ -8,6 +8,7 @@ import ml_collections
 import numpy as np
 import pytest
 
+from configs.mrnet_ablations import CHANGES
 from ranet_jax.data.config import SampleConfig
 from ranet_jax.errors import InputError
 from ranet_jax.models import MRNetConfig
@@ -20,7 +21,12 @@ from train.options import Options, build, load_config, override
 from train.program import decisive, train
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
-RECIPES = ("mrnet_davis16.py", "mrnet_davis17.py", "mrnet_lite_davis16.py")
+RECIPES = (
+    "mrnet_davis16.py",
+    "mrnet_davis17.py",
+    "mrnet_lite_davis16.py",
+    *(f"mrnet_ablations.py:{name}{base}" for name in CHANGES for base in ("", ":lite")),
+)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -35,7 +41,22 @@ def test_fields_build(name):
     curriculum(config)
     json.dumps(decisive(config))
     assert all(part.sample == "clip" for part in config.data.parts.values())
-    assert f"python -m train.mrnet --config configs/{name}" in (CONFIGS / name).read_text()
+    first = CONFIGS / name.split(":")[0]
+    assert f"python -m train.mrnet --config configs/{first.name}" in first.read_text()
+
+
+@pytest.mark.parametrize(("base", "recipe"), [("", "mrnet_davis16.py"), (":lite", "mrnet_lite_davis16.py")])
+def test_an_ablation_differs_from_the_recipe_by_its_change_alone(base, recipe):
+    for name, change in CHANGES.items():
+        expected = load_config(str(CONFIGS / recipe)).to_dict()
+        expected["model"] |= change
+        assert load_config(str(CONFIGS / f"mrnet_ablations.py:{name}{base}")).to_dict() == expected
+
+
+def test_unknown_ablations_are_named():
+    for argument in ("fast", "full:big"):
+        with pytest.raises(InputError, match=argument):
+            load_config(str(CONFIGS / f"mrnet_ablations.py:{argument}"))
 
 
 def _stages(*stages):
