@@ -1,9 +1,13 @@
-"""Reports the paper's ablations: `python -m eval.ablations --table 4 --davis DAVIS --runs runs --results results`.
+"""Reports the papers' ablations: `python -m eval.ablations --table 4 --davis DAVIS --runs runs --results results`.
 
-Tables 4 and 5 score trained variants, `RUNS/NAME/inference` or `--checkpoints NAME=PATH,...`, and say how to train
-those that are missing (`configs/ranet_ablations.py`). Table 6 scores one checkpoint after ever more online learning:
+RANet's Tables 4 and 5 and MRNet's ablation (`--table mrnet`) score trained variants, `RUNS/NAME/inference` (of MRNet
+`RUNS/mrnet-NAME/inference`) or `--checkpoints NAME=PATH,...`, and say how to train those that are missing
+(`configs/ranet_ablations.py`, `configs/mrnet_ablations.py`). Table 6 scores one checkpoint after ever more online
+learning, a sweep one checkpoint of MRNet with other candidates, or other frames between them (Figures 7 and 8):
 
     python -m eval.ablations --table 6 --davis DAVIS --results results --steps 0,10,50 --learning-rates 1e-6,1e-4
+    python -m eval.ablations --sweep candidates=1,2,4,6 --davis DAVIS --results results
+    python -m eval.ablations --sweep interval=3,5,10 --davis DAVIS --results results --checkpoint runs/mrnet/inference
 
 The table goes to the terminal, to RESULTS/table4.csv and to RESULTS/table4.md, the masks to a folder beside them.
 """
@@ -24,46 +28,34 @@ import rich.console
 import rich.table
 
 from eval.davis import track_and_score
+from eval.variants import TABLES, Table, trained_variants, training_commands
 from ranet_jax.cli import ONLINE_LEARNING_RATE, Parser, online_adaptation, run
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
 from ranet_jax.evaluation.davis import DavisScores
 from ranet_jax.evaluation.tables import write_rows
+from ranet_jax.models import MRNetConfig
 from ranet_jax.tracking.adapting import Adaptation
 from ranet_jax.tracking.stream import StreamReport
-from ranet_jax.weights import Checkpoint, load_checkpoint, open_checkpoint
+from ranet_jax.weights import Checkpoint, open_checkpoint
 
 Rows = list[list[str]]
 Notify = Callable[[str], object]
 
 
-class Variant(NamedTuple):
-    """An ablation: its name in `configs/ranet_ablations.py`, what it changes, and the paper's J mean (percent)."""
-
-    name: str
-    change: str
-    paper: float
-
-
-FULL = Variant("full", "nothing", 85.5)
-VARIANTS = {
-    4: (
-        FULL,
-        Variant("ranking-none", "all maps in template order", 81.9),
-        Variant("ranking-maximum", "channel-wise maximum", 81.1),
-    ),
-    5: (
-        FULL,
-        Variant("no-correlation", "-CL: features concatenated", 67.5),
-        Variant("no-previous-mask", "-PM", 81.4),
-        Variant("no-static-pretraining", "-IP", 73.2),
-        Variant("no-video-finetuning", "-VF", 79.9),
-    ),
-}
-"""The rows of Tables 4 and 5."""
-
-VARIANT_HEADER = ("ablation", "change", "J&F", "J", "F", "J - full", "paper's J", "ms/frame")
 ONLINE_HEADER = ("online steps", "learning rate", "J&F", "J", "F", "adaptation, s", "s/frame")
+SWEPT = ("candidates", "interval")
+"""Fields of MRNet's configuration that change no parameter: the paper's k and n."""
+
+
+class Report(NamedTuple):
+    """What is printed and written: names of columns, rows of cells, a line of settings, the files' stem, what to do."""
+
+    header: Sequence[str]
+    rows: Rows
+    settings: str
+    stem: str
+    advice: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,55 +77,70 @@ class Split:
         return f"DAVIS {self.tree.year} {self.name}{chosen}"
 
 
-def training_commands(name: str, runs: pathlib.Path) -> list[str]:
-    """The commands that train a variant from ImageNet weights into `RUNS/NAME`, without a stage that is done.
-
-    Args:
-        name: of a variant in `VARIANTS`.
-        runs: the folder of runs.
-    """
-    command = "python -m train.ranet --config configs/ranet_ablations.py:{} --workdir {} --config.data.root=data {}"
-    imagenet = "--config.backbone_checkpoint=resnet101.pth"
-    if name == "no-static-pretraining":
-        return [command.format(name, runs / name, imagenet)]
-    if name == "no-video-finetuning":
-        return [command.format(f"{name}:static", runs / name, imagenet)]
-    first = runs / f"{name}-static"
-    second = command.format(name, runs / name, f"--config.initial_checkpoint={first / 'inference'}")
-    pretrained = (first / "inference").is_dir()
-    return [second] if pretrained else [command.format(f"{name}:static", first, imagenet), second]
+def variant_header(table: Table) -> tuple[str, ...]:
+    """Names of the columns of `compare_variants`."""
+    measure = table.measure
+    return ("ablation", "change", "J&F", "J", "F", f"{measure} - full", f"paper's {measure}", "ms/frame")
 
 
 def compare_variants(
-    table: int, split: Split, checkpoints: Mapping[str, pathlib.Path], masks: pathlib.Path, notify: Notify
+    table: Table, split: Split, checkpoints: Mapping[str, pathlib.Path], masks: pathlib.Path, notify: Notify
 ) -> Rows:
-    """Tracks and scores the variants of Table 4 or 5.
+    """Tracks and scores the variants of a table.
 
     Args:
-        table: 4 or 5.
+        table: of `eval.variants.TABLES`.
         split: what is scored.
         checkpoints: folder of every variant that was trained, by name.
         masks: folder for the masks, one below it for each variant.
         notify: called with a line after every sequence.
 
     Returns:
-        A row of cells for each variant, see `VARIANT_HEADER`; numbers of a missing one are "-".
+        A row of cells for each variant, see `variant_header`; numbers of a missing one are "-".
 
     Raises:
-        InputError: a checkpoint or the data set has a fault.
+        InputError: a checkpoint or the data set has a fault, or a checkpoint is of the other network.
     """
     rows: Rows = []
     full: float | None = None
-    for variant in VARIANTS[table]:
+    for variant in table.variants:
         numbers, difference, time_of_frame = ["-", "-", "-"], "-", "-"
         if variant.name in checkpoints:
-            checkpoint = load_checkpoint(checkpoints[variant.name])
+            checkpoint = open_checkpoint(str(checkpoints[variant.name]), table.network)
             scores, milliseconds, _ = _track(split, checkpoint, masks / variant.name, None, notify)
-            numbers, region = _percentages(scores), 100 * scores.global_scores()["J-Mean"]
-            full = region if variant is FULL else full
-            difference = difference if full is None else f"{region - full:+.1f}"
-            time_of_frame = f"{np.mean(list(milliseconds.values())):.1f}" if milliseconds else "-"
+            numbers, value = _percentages(scores), 100 * scores.global_scores()[f"{table.measure}-Mean"]
+            full = value if variant is table.variants[0] else full
+            difference = difference if full is None else f"{value - full:+.1f}"
+            time_of_frame = _mean_time(milliseconds)
         rows.append([variant.name, variant.change, *numbers, difference, f"{variant.paper:.1f}", time_of_frame])
+    return rows
+
+
+def compare_values(
+    field: str, values: Sequence[int], split: Split, checkpoint: Checkpoint, masks: pathlib.Path, notify: Notify
+) -> Rows:
+    """Tracks and scores one checkpoint of MRNet with other values of a field than it was trained with.
+
+    Args:
+        field: of `SWEPT`.
+        values: of the field, each a row.
+        split: what is scored.
+        checkpoint: of MRNet, with the Mask-Ranking Module.
+        masks: folder for the masks, one below it for each value.
+        notify: called with a line after every sequence.
+
+    Returns:
+        A row of cells for each value: the value, J&F, J, F (percent) and milliseconds a frame.
+
+    Raises:
+        InputError: a value is not possible, or the data set has a fault.
+    """
+    rows: Rows = []
+    for config in [dataclasses.replace(checkpoint.config, **{field: value}) for value in values]:
+        value = str(getattr(config, field))
+        notify(f"{field} {value}")
+        scores, milliseconds, _ = _track(split, checkpoint._replace(config=config), masks / value, None, notify)
+        rows.append([value, *_percentages(scores), _mean_time(milliseconds)])
     return rows
 
 
@@ -204,18 +211,24 @@ def _percentages(scores: DavisScores) -> list[str]:
     return [f"{100 * means[name]:.1f}" for name in ("J&F-Mean", "J-Mean", "F-Mean")]
 
 
+def _mean_time(milliseconds: Mapping[str, float]) -> str:
+    return f"{np.mean(list(milliseconds.values())):.1f}" if milliseconds else "-"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit code (see `ranet_jax.cli`)."""
     parser = Parser(prog="python -m eval.ablations", description=__doc__.splitlines()[0])
-    parser.add_argument("--table", type=int, choices=(4, 5, 6), required=True, help="of the paper")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--table", choices=("4", "5", "6", "mrnet"), help="of RANet's paper, or MRNet's ablation")
+    what.add_argument("--sweep", metavar="FIELD=VALUE,...", help=f"values of MRNet's {' or '.join(SWEPT)}")
     parser.add_argument("--davis", required=True, type=pathlib.Path, help="DAVIS folder")
     parser.add_argument("--year", type=int, choices=(2016, 2017), default=2016)
     parser.add_argument("--split", default="val", help="list of sequences in ImageSets (default val)")
     parser.add_argument("--sequences", help="only these, separated by commas")
     parser.add_argument("--results", required=True, type=pathlib.Path, help="folder for tables and masks")
-    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs"), help="tables 4, 5: folder of runs")
-    parser.add_argument("--checkpoints", default="", metavar="NAME=PATH,...", help="tables 4, 5: in place of runs")
-    parser.add_argument("--checkpoint", help="table 6: embedded name or checkpoint folder (default: the shipped one)")
+    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs"), help="folder of trained variants")
+    parser.add_argument("--checkpoints", default="", metavar="NAME=PATH,...", help="variants in place of runs")
+    parser.add_argument("--checkpoint", help="table 6, sweep: shipped name or folder (default: the shipped one)")
     parser.add_argument("--steps", default="0,10,50,100", help="table 6: of online learning (default 0,10,50,100)")
     parser.add_argument("--learning-rates", default=f"{ONLINE_LEARNING_RATE:g}", help="table 6: of these steps")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -226,48 +239,73 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(options: argparse.Namespace) -> None:
     sequences = tuple(options.sequences.split(",")) if options.sequences else None
     split = Split(DavisTree(options.davis, year=options.year), options.split, sequences)
-    masks = options.results / f"table{options.table}"
     notify = functools.partial(rich.console.Console(stderr=True).print, highlight=False, soft_wrap=True)
-    device = jax.devices()[0].device_kind
-    header: Sequence[str] = VARIANT_HEADER
-    missing: list[str] = []
-    if options.table == 6:
-        checkpoint = open_checkpoint(options.checkpoint, "ranet")
-        amounts = _amounts(options.steps, options.learning_rates)
-        header, rows = ONLINE_HEADER, compare_online_learning(split, checkpoint, amounts, masks, notify)
-        settings = f"Table 6, online learning: {checkpoint.name}, {split}, {device}"
+    if options.sweep is not None:
+        report = _sweep(options, split, notify)
+    elif options.table == "6":
+        report = _online_learning(options, split, notify)
     else:
-        checkpoints = _checkpoints(options.table, options.checkpoints, options.runs)
-        rows = compare_variants(options.table, split, checkpoints, masks, notify)
-        missing = [variant.name for variant in VARIANTS[options.table] if variant.name not in checkpoints]
-        settings = f"Table {options.table}: {split}, {device}"
-    _print_table(header, rows, settings)
-    for name in missing:
-        print(f"{name} is not trained: there is no {options.runs / name / 'inference'}. To train it:")
-        print("\n".join(f"  {command}" for command in training_commands(name, options.runs)))
-    for path in write_rows(header, rows, masks, settings=settings):
+        report = _variants(options, split, notify)
+    report = report._replace(settings=f"{report.settings}, {jax.devices()[0].device_kind}")
+    _print_table(report)
+    for line in report.advice:
+        print(line)
+    for path in write_rows(report.header, report.rows, options.results / report.stem, settings=report.settings):
         print(path)
 
 
-def _print_table(header: Sequence[str], rows: Rows, settings: str) -> None:
-    table = rich.table.Table(title=settings, title_justify="left")
-    for column in header:
+def _variants(options: argparse.Namespace, split: Split, notify: Notify) -> Report:
+    table = TABLES[options.table]
+    checkpoints = trained_variants(table, options.checkpoints, options.runs)
+    rows = compare_variants(table, split, checkpoints, options.results / table.stem, notify)
+    advice = []
+    for name in (variant.name for variant in table.variants if variant.name not in checkpoints):
+        folder = table.folder(name, options.runs) / "inference"
+        commands = [f"  {command}" for command in training_commands(table, name, options.runs)]
+        advice += [f"{name} is not trained: there is no {folder}. To train it:", *commands]
+    return Report(variant_header(table), rows, f"{table.title}: {split}", table.stem, advice)
+
+
+def _sweep(options: argparse.Namespace, split: Split, notify: Notify) -> Report:
+    field, values = _swept(options.sweep)
+    checkpoint = open_checkpoint(options.checkpoint, "mrnet")
+    if not checkpoint.config.mask_ranking:
+        raise InputError(f"{checkpoint.name}: has no Mask-Ranking Module, so {field} changes nothing: give another")
+    stem = f"sweep-{field}"
+    rows = compare_values(field, values, split, checkpoint, options.results / stem, notify)
+    trained = ", ".join(f"{name} {getattr(checkpoint.config, name)}" for name in SWEPT)
+    settings = f"Sweep of {field}: {checkpoint.name} (trained with {trained}), {split}"
+    return Report((field, "J&F", "J", "F", "ms/frame"), rows, settings, stem)
+
+
+def _online_learning(options: argparse.Namespace, split: Split, notify: Notify) -> Report:
+    checkpoint = open_checkpoint(options.checkpoint, "ranet")
+    amounts = _amounts(options.steps, options.learning_rates)
+    rows = compare_online_learning(split, checkpoint, amounts, options.results / "table6", notify)
+    return Report(ONLINE_HEADER, rows, f"Table 6, online learning: {checkpoint.name}, {split}", "table6")
+
+
+def _print_table(report: Report) -> None:
+    table = rich.table.Table(title=report.settings, title_justify="left")
+    for column in report.header:
         table.add_column(column, justify="left" if column in ("ablation", "change") else "right")
-    for row in rows:
+    for row in report.rows:
         table.add_row(*row)
     rich.console.Console().print(table, highlight=False)
 
 
-def _checkpoints(table: int, given: str, runs: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Where the trained variants of a table are."""
-    names = [variant.name for variant in VARIANTS[table]]
-    found = {name: runs / name / "inference" for name in names if (runs / name / "inference").is_dir()}
-    for entry in filter(None, given.split(",")):
-        name, equals, path = entry.partition("=")
-        if name not in names or not equals:
-            raise InputError(f"--checkpoints {entry}: give NAME=PATH with a name of table {table}: {', '.join(names)}")
-        found[name] = pathlib.Path(path)
-    return found
+def _swept(text: str) -> tuple[str, list[int]]:
+    """The field of a sweep and its values, each possible in a configuration."""
+    field, _, listed = text.partition("=")
+    try:
+        values = [int(part) for part in listed.split(",")]
+    except ValueError as error:
+        raise InputError(f"--sweep {text}: give a field and whole numbers, such as candidates=1,2,4,6") from error
+    if field not in SWEPT:
+        raise InputError(f"--sweep {text}: no such field; choose {' or '.join(SWEPT)}")
+    for value in values:
+        MRNetConfig.from_dict({field: value})
+    return field, values
 
 
 def _amounts(steps: str, rates: str) -> list[tuple[int, float]]:

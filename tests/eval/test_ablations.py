@@ -6,11 +6,11 @@ import pathlib
 import numpy as np
 import pytest
 
-from configs import ranet_ablations
-from eval import ablations
+from configs import mrnet_ablations, ranet_ablations
+from eval import ablations, variants
 from ranet_jax.evaluation.davis import DavisScores, ObjectScores
 from ranet_jax.evaluation.metrics import Statistics
-from ranet_jax.models import RANetConfig
+from ranet_jax.models import MRNetConfig, RANetConfig
 from ranet_jax.tracking.stream import StreamReport
 from ranet_jax.weights import Checkpoint
 from train.options import load_config
@@ -26,20 +26,20 @@ def davis(tmp_path):
 
 @pytest.fixture
 def tracked(monkeypatch):
-    """What was tracked: checkpoint name, masks folder, sequences. J falls by 1 with every call, from 80."""
+    """What was tracked: checkpoint name, masks folder, config, sequences. J falls by 1 with every call, from 80."""
     calls = []
 
     def track_and_score(tree, split, checkpoint, results, *, sequences, adapt, notify):
         if adapt is not None:
             adapt(checkpoint.variables, np.zeros((4, 4, 3), np.uint8), np.ones((4, 4), np.uint8))
-        calls.append((checkpoint.name, results, sequences))
+        calls.append((checkpoint.name, results, checkpoint.config, sequences))
         notify("cow", StreamReport(frames=10, median_milliseconds_per_frame=50.0, seconds=1.0))
         region, boundary = Statistics(0.81 - 0.01 * len(calls), 1.0, 0.0), Statistics(0.6, 1.0, 0.0)
         return DavisScores((ObjectScores("cow", 1, region, boundary, (0.8,), (0.6,)),)), {"cow": 50.0}
 
     monkeypatch.setattr(ablations, "track_and_score", track_and_score)
-    load = lambda path, model="ranet": Checkpoint(str(path), RANetConfig.lite(), {}, {})
-    monkeypatch.setattr(ablations, "load_checkpoint", load)
+    configs = {"ranet": RANetConfig.lite(), "mrnet": MRNetConfig.lite()}
+    load = lambda path, model: Checkpoint(path or f"shipped {model}", configs[model], {}, {})
     monkeypatch.setattr(ablations, "open_checkpoint", load)
     return calls
 
@@ -62,7 +62,7 @@ def test_variants_are_scored_against_the_full_one_and_missing_ones_named(davis, 
     assert [name for name, *_ in tracked] == [str(runs / "full" / "inference"), "elsewhere"]
     assert tracked[1][1] == results / "table4" / "ranking-none"
     rows = rows_of(results / "table4.csv")
-    assert rows[0] == list(ablations.VARIANT_HEADER)
+    assert rows[0] == ["ablation", "change", "J&F", "J", "F", "J - full", "paper's J", "ms/frame"]
     assert rows[1] == ["full", "nothing", "70.0", "80.0", "60.0", "+0.0", "85.5", "50.0"]
     assert rows[2][3:7] == ["79.0", "60.0", "-1.0", "81.9"]
     assert rows[3][2:] == ["-", "-", "-", "-", "81.1", "-"]
@@ -84,15 +84,66 @@ def test_without_any_run_the_table_says_what_to_do(davis, tracked, capsys):
     assert capsys.readouterr().out.count("is not trained") == 5
 
 
-@pytest.mark.parametrize("variant", sorted({v.name for table in ablations.VARIANTS.values() for v in table}))
-def test_the_commands_that_train_a_variant_name_recipes_that_exist(variant, monkeypatch):
+def test_variants_of_mrnet_are_compared_by_what_their_paper_reports(davis, tracked, capsys):
+    runs = davis.parent / "runs"
+    for name in ("full", "mrnet-full", "mrnet-mask-ranking-off"):
+        (runs / name / "inference").mkdir(parents=True)
+    code, results = report(davis, "--table", "mrnet", "--runs", str(runs))
+    assert code == 0
+    assert [name for name, *_ in tracked] == [
+        str(runs / "mrnet-full" / "inference"),
+        str(runs / "mrnet-mask-ranking-off" / "inference"),
+    ]
+    assert tracked[0][1] == results / "table-mrnet" / "full"
+    rows = rows_of(results / "table-mrnet.csv")
+    assert rows[0][5:7] == ["J&F - full", "paper's J&F"]
+    assert [row[0] for row in rows[1:]] == list(mrnet_ablations.CHANGES)
+    assert rows[1][2:] == ["70.0", "80.0", "60.0", "+0.0", "85.0", "50.0"]
+    assert rows[2][2:] == ["-", "-", "-", "-", "82.6", "-"]
+    assert rows[3][2:] == ["69.5", "79.0", "60.0", "-0.5", "81.1", "50.0"]
+    shown = capsys.readouterr().out
+    assert f"similarity-map-off is not trained: there is no {runs / 'mrnet-similarity-map-off' / 'inference'}" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"), [(name, v.name) for name, table in variants.TABLES.items() for v in table.variants]
+)
+def test_the_commands_that_train_a_variant_name_recipes_that_exist(name, variant, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert variant in ranet_ablations.CHANGES
-    commands = ablations.training_commands(variant, pathlib.Path("runs"))
+    table = variants.TABLES[name]
+    recipes = {"ranet": ranet_ablations, "mrnet": mrnet_ablations}[table.network]
+    assert variant in recipes.CHANGES
+    commands = variants.training_commands(table, variant, pathlib.Path("runs"))
     arguments = [dict(zip(c.split()[3::2], c.split()[4::2], strict=False)) for c in commands]
-    assert arguments[-1]["--workdir"] == f"runs/{variant}"
-    for argument in arguments:
-        load_config(argument["--config"])
+    assert arguments[-1]["--workdir"] == str(table.folder(variant, pathlib.Path("runs")))
+    for command, argument in zip(commands, arguments, strict=True):
+        assert command.startswith(f"python -m train.{table.network} ")
+        assert load_config(argument["--config"]).model.to_dict().items() >= recipes.CHANGES[variant].items()
+
+
+@pytest.mark.parametrize(("field", "values"), [("candidates", (0, 1, 6)), ("interval", (3, 10))])
+def test_a_sweep_scores_one_checkpoint_with_every_value(davis, tracked, field, values):
+    code, results = report(davis, "--sweep", f"{field}={','.join(map(str, values))}", "--sequences", "cow")
+    assert code == 0
+    assert {name for name, *_ in tracked} == {"shipped mrnet"}
+    assert [config for *_, config, _ in tracked] == [MRNetConfig.lite(**{field: value}) for value in values]
+    assert [masks for _, masks, *_ in tracked] == [results / f"sweep-{field}" / str(value) for value in values]
+    rows = rows_of(results / f"sweep-{field}.csv")
+    assert rows[0] == [field, "J&F", "J", "F", "ms/frame"]
+    assert rows[1] == [str(values[0]), "70.0", "80.0", "60.0", "50.0"]
+    assert [row[0] for row in rows[1:]] == list(map(str, values))
+    settings = (results / f"sweep-{field}.md").read_text().splitlines()[0]
+    assert settings.startswith(f"Sweep of {field}: shipped mrnet (trained with candidates 4, interval 5), DAVIS 2016")
+
+
+def test_without_the_module_there_is_nothing_to_sweep(davis, tracked, capsys, monkeypatch):
+    plain = Checkpoint("plain", MRNetConfig.lite(mask_ranking=False), {}, {})
+    monkeypatch.setattr(ablations, "open_checkpoint", lambda path, model: plain)
+    code, results = report(davis, "--sweep", "candidates=1,2")
+    assert code == 2
+    assert "plain: has no Mask-Ranking Module" in capsys.readouterr().err
+    assert tracked == []
+    assert not results.exists()
 
 
 def test_online_learning_is_scored_for_every_amount_and_timed_without_compilation(davis, tracked, monkeypatch):
@@ -124,12 +175,18 @@ def test_online_learning_is_scored_for_every_amount_and_timed_without_compilatio
     [
         (
             ("--table", "4", "--checkpoints", "ranking-non=x"),
-            "NAME=PATH with a name of table 4: full, ranking-none",
+            "NAME=PATH with a name of Table 4: full, ranking-none",
         ),
         (("--table", "5", "--checkpoints", "full"), "--checkpoints full: give NAME=PATH"),
         (("--table", "6", "--steps", "0,ten"), "give numbers separated by commas"),
         (("--table", "6", "--steps", "0,-1"), "steps from 0 on"),
         (("--table", "6", "--learning-rates", "nan"), "positive rates"),
+        (("--sweep", ""), "give a field and whole numbers"),
+        (("--sweep", "candidates"), "give a field and whole numbers, such as candidates=1,2,4,6"),
+        (("--sweep", "candidates=1,2.5"), "give a field and whole numbers"),
+        (("--sweep", "backbone=1"), "no such field; choose candidates or interval"),
+        (("--sweep", "candidates=1,-1"), "candidates is -1: it must be at least 0"),
+        (("--sweep", "interval=0"), "interval is 0: it must be at least 1"),
     ],
 )
 @pytest.mark.usefixtures("tracked")
