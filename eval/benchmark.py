@@ -1,8 +1,8 @@
 """Measures speed on this machine: `python -m eval.benchmark --model released --objects 1,3`.
 
 Every figure is a median, and a yardstick (the rate of a matrix product: float32, on an accelerator bfloat16) is taken
-in turn with it, so that both see the same machine. More: `--train` (memory and speed of a training step),
-`--data DAVIS` (training samples a second), `--metrics DAVIS` (J and F).
+in turn with it, so that both see the same machine. More: `--train` (memory and speed of a training step of RANet, the
+memory of a gradient of MRNet through a clip), `--data DAVIS` (training samples a second), `--metrics DAVIS` (J and F).
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from eval.training_step import measure_training_step
+from eval.training_step import measure_clip_memory, measure_training_step
 from ranet_jax.cli import Parser, run
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
@@ -32,6 +32,11 @@ FRAME_SIZE = (480, 854)
 METRIC_SEQUENCE = "car-shadow"
 TRAINING_STEPS = (("configs/ranet_lite_davis16.py", 4), ("configs/ranet_davis16.py", 1))
 """Recipes, and samples of a step, that `--train` measures; the small one first: an accelerator's peak only grows."""
+CLIP_GRADIENTS = (("configs/mrnet_lite_davis16.py", 2), ("configs/mrnet_davis16.py", 1))
+"""Recipes of MRNet, and clips of a step, whose gradient's memory `--train` measures without running it.
+
+Only the first without `--full-clips`: compiling the second takes minutes.
+"""
 
 
 class Timing(NamedTuple):
@@ -116,6 +121,19 @@ def benchmark_training(recipes: Sequence[tuple[str, int]], repeats: int) -> None
         )
 
 
+def benchmark_clip_memory(recipes: Sequence[tuple[str, int]]) -> None:
+    """Prints one row for each recipe of MRNet and number of clips."""
+    print(f"back-propagation through time, {jax.devices()[0].device_kind}: temporary memory of the compiled gradient")
+    print("recipe                input    dtype     batch  frames  recomputed GiB  kept GiB  ratio")
+    for path, batch_size in recipes:
+        found = measure_clip_memory(load_config(path), batch_size)
+        print(
+            f"{pathlib.Path(path).stem:20s}  {found.size[0]}x{found.size[1]}  {found.dtype:8s}  {batch_size:5d}"
+            f"  {found.clip_length:6d}  {found.recomputed_bytes / 2**30:14.2f}  {found.kept_bytes / 2**30:8.2f}"
+            f"  {found.kept_bytes / found.recomputed_bytes:5.1f}"
+        )
+
+
 def benchmark_metrics(davis: pathlib.Path) -> None:
     """Prints the time of J and F of one object in one frame, on one core."""
     milliseconds = measure_metric_speed(DavisTree(davis, year=2016), METRIC_SEQUENCE)
@@ -147,7 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", help="'released' or 'mrnet' (full size, random weights), or a checkpoint")
     parser.add_argument("--objects", default="1", help="numbers of objects, separated by commas (default 1)")
     parser.add_argument("--repeats", type=int, default=7, help="timed steps (default 7)")
-    parser.add_argument("--train", action="store_true", help="measure a training step of two recipes")
+    parser.add_argument("--train", action="store_true", help="measure training steps and gradients through clips")
+    parser.add_argument("--full-clips", action="store_true", help="with --train: clips of the full-size MRNet, too")
     parser.add_argument("--metrics", type=pathlib.Path, metavar="DAVIS", help="time J and F on this DAVIS folder")
     parser.add_argument("--data", type=pathlib.Path, metavar="DAVIS", help="count training samples a second")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long --data counts (default 20)")
@@ -165,6 +184,7 @@ def _benchmark(options: argparse.Namespace) -> None:
         benchmark_model(options.model, _counts(options.objects), options.repeats)
     if options.train:
         benchmark_training(TRAINING_STEPS, options.repeats)
+        benchmark_clip_memory(CLIP_GRADIENTS if options.full_clips else CLIP_GRADIENTS[:1])
     if options.metrics:
         benchmark_metrics(options.metrics)
     if options.data:

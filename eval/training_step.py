@@ -1,5 +1,6 @@
 """Memory and speed of a recipe's training step on this machine; `python -m eval.benchmark --train` prints them."""
 
+import dataclasses
 import functools
 import statistics
 import time
@@ -11,7 +12,8 @@ import numpy as np
 
 from ranet_jax.evaluation.speed import Yardstick, peak_memory, reset_peak_memory
 from ranet_jax.layers import compute_dtype
-from ranet_jax.models import RANetConfig
+from ranet_jax.models import MRNetConfig, RANetConfig
+from ranet_jax.training.mrnet import MRNetObjective, temporary_bytes
 from ranet_jax.training.optimizer import OptimizerConfig, build_optimizer
 from ranet_jax.training.ranet import RANetObjective, ranet_loss
 from ranet_jax.training.step import StepFunction, initial_state, train_step
@@ -76,6 +78,48 @@ def measure_training_step(config: ml_collections.ConfigDict, batch_size: int, re
         compiled_bytes=compiled - memory.alias_size_in_bytes,
         peak_bytes=peak_memory(),
     )
+
+
+class ClipMemory(NamedTuple):
+    """Temporary memory of the compiled gradient of a batch of clips; inputs and outputs are not in it.
+
+    Attributes:
+        size: height and width of the input.
+        dtype: name of the dtype it computes in.
+        clip_length: frames of a clip.
+        recomputed_bytes: with activations computed again in the backward pass.
+        kept_bytes: with those of all frames kept.
+    """
+
+    size: tuple[int, int]
+    dtype: str
+    clip_length: int
+    recomputed_bytes: int
+    kept_bytes: int
+
+
+def measure_clip_memory(config: ml_collections.ConfigDict, batch_size: int) -> ClipMemory:
+    """Compiles the gradient of a recipe of MRNet with and without recomputation; nothing is run.
+
+    Args:
+        config: of `train.mrnet`; its longest clips are measured.
+        batch_size: clips of a step, in place of the recipe's.
+    """
+    model, objective = MRNetConfig.from_dict(config.model.to_dict()), build(MRNetObjective, config.objective)
+    sample, optimizer = config.data.sample, build(OptimizerConfig, config.optimizer)
+    recomputed, kept = (
+        temporary_bytes(
+            model,
+            dataclasses.replace(objective, remat=remat),
+            batch_size=batch_size,
+            clip_length=sample.clip_length,
+            objects=sample.max_objects,
+            backbone_frozen=optimizer.backbone_frozen,
+        )
+        for remat in (True, False)
+    )
+    dtype = np.dtype(compute_dtype(model.dtype)).name
+    return ClipMemory(model.input_size, dtype, sample.clip_length, recomputed, kept)
 
 
 def noise(batch_size: int, objects: int, size: tuple[int, int]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import ml_collections
 import numpy as np
 import pytest
 
-from eval import benchmark
-from eval.training_step import measure_training_step, noise
+from eval import benchmark, training_step
+from eval.training_step import ClipMemory, StepReport, measure_clip_memory, measure_training_step, noise
 from ranet_jax.evaluation import speed
 from train.options import load_config
 
@@ -23,7 +23,7 @@ def test_noise_is_a_valid_batch():
 
 
 def test_what_is_measured_exists():
-    for path, batch_size in benchmark.TRAINING_STEPS:
+    for path, batch_size in benchmark.TRAINING_STEPS + benchmark.CLIP_GRADIENTS:
         assert batch_size > 0
         load_config(str(ROOT / path))
     assert speed.Yardstick()() > 0
@@ -31,7 +31,7 @@ def test_what_is_measured_exists():
 
 
 @pytest.mark.slow
-def test_a_training_step_is_measured(capsys, monkeypatch):
+def test_a_training_step_is_measured():
     config = ml_collections.ConfigDict(load_config(str(ROOT / "configs/ranet_lite_davis16.py")))
     config.model.input_size, config.model.template_grid, config.model.kept_maps = (64, 96), (4, 6), 16
     config.model.backbone = "resnet_micro"
@@ -40,12 +40,35 @@ def test_a_training_step_is_measured(capsys, monkeypatch):
     assert found.operations > 1e6
     assert found.compiled_bytes > sum(x.nbytes for x in noise(2, 1, (64, 96)).values())
     assert found.seconds > 0
-    monkeypatch.setattr(benchmark, "measure_training_step", lambda config, batch_size, repeats: found)
+
+
+def test_training_is_reported_a_line_each(capsys, monkeypatch):
+    step = StepReport((64, 96), "float32", 0.5, 1e9, 1e10, 2**30, None)
+    memory = ClipMemory((64, 96), "float32", 12, 2**29, 2**31)
+    monkeypatch.setattr(benchmark, "measure_training_step", lambda config, batch_size, repeats: step)
+    monkeypatch.setattr(benchmark, "measure_clip_memory", lambda config, batch_size: memory)
     monkeypatch.chdir(ROOT)
-    assert benchmark.main(["--train", "--repeats", "2"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 + len(benchmark.TRAINING_STEPS)
-    assert all("float32" in line for line in lines[3:])
+    for more, clips in ((), 1), (("--full-clips",), 2):
+        assert benchmark.main(["--train", "--repeats", "2", *more]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        steps = len(benchmark.TRAINING_STEPS)
+        assert len(lines) == 3 + steps + 2 + clips
+        assert all("float32" in line for line in lines[3 : 3 + steps] + lines[-clips:])
+    assert lines[-1].split() == ["mrnet_davis16", "64x96", "float32", "1", "12", "0.50", "2.00", "4.0"]
+
+
+def test_the_memory_of_a_recipe_is_measured_with_its_own_fields(monkeypatch):
+    asked = []
+
+    def temporary_bytes(config, objective, **settings):
+        asked.append((objective.remat, settings))
+        return 1 if objective.remat else 3
+
+    monkeypatch.setattr(training_step, "temporary_bytes", temporary_bytes)
+    found = measure_clip_memory(load_config(str(ROOT / "configs/mrnet_lite_davis16.py")), 2)
+    assert found == ClipMemory((256, 448), "float32", 12, 1, 3)
+    settings = {"batch_size": 2, "clip_length": 12, "objects": 1, "backbone_frozen": True}
+    assert asked == [(True, settings), (False, settings)]
 
 
 @pytest.mark.parametrize(
