@@ -55,8 +55,9 @@ class MRNet(nn.Module):
         >>> config = MRNetConfig.lite(backbone="resnet_micro", input_size=(64, 96))
         >>> model, image, masks = MRNet(config), jnp.zeros((1, 64, 96, 3)), jnp.ones((1, 64, 96, 2))
         >>> variables = initial_variables(config)
-        >>> memory = jax.jit(lambda: model.apply(variables, image, masks, method="start"))()
-        >>> memory, logits, found = jax.jit(lambda: model.apply(variables, memory, image, method="step"))()
+        >>> apply = jax.jit(model.apply, static_argnames="method")
+        >>> memory = apply(variables, image, masks, method="start")
+        >>> memory, logits, found = apply(variables, memory, image, method="step")
         >>> logits.shape, found["selected"].frame.tolist(), int(memory.time)
         ((1, 64, 96, 2), [[0, 0]], 2)
     """

@@ -257,8 +257,13 @@ def test_control_c_while_all_queues_are_full():
             signal.pthread_kill(main, signal.SIGINT)
             time.sleep(0.1)
 
-    with pytest.raises(KeyboardInterrupt):
-        run(make_frames(10_000), sink, queue_size=2)
+    # A process started in the background ignores the signal.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(make_frames(10_000), sink, queue_size=2)
+    finally:
+        signal.signal(signal.SIGINT, previous)
     assert seen == ["00000", "00001"]
 
 
