@@ -11,7 +11,7 @@ Folders below `data.root`: DAVIS (2016, 480p) and DAVIS17 (2017, 480p, of which 
 several objects (`data.sample.max_objects`), an encoder that learns (`optimizer.backbone_factor=0.1`), videos held out
 (`data.parts.davis.without`); `configs/ranet_lite_ablations.py` measures them.
 
-Cost: about 2.1 s a step on two CPU cores that do nothing else, so 140 minutes; 5 GB of memory, of which 4 keep
+Cost: about 1.9 s a step on two CPU cores that do nothing else, so 130 minutes; 5 GB of memory, of which 4 keep
 decoded frames. Expected: what `docs/results.md` says of the shipped weights, which two runs of this recipe made.
 """
 
