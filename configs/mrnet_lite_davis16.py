@@ -36,14 +36,14 @@ def get_config() -> ml_collections.ConfigDict:
         optimizer=OptimizerConfig(
             learning_rate=1e-3,
             schedule="cosine",
-            warmup_steps=200,
+            warmup_steps=100,
             backbone_factor=0.0,
             weight_decay=5e-4,
             clip_norm=1.0,
             ema_decay=0.998,
         ),
-        loop=LoopConfig(steps=2000, checkpoint_every=200),
+        loop=LoopConfig(steps=1400, checkpoint_every=200),
         batch_size=2,
         objective=MRNetObjective(dice_weight=0.5),
-        curriculum=((0, 4), (800, 8), (1400, 12)),
+        curriculum=((0, 4), (700, 8), (1150, 12)),
     )
