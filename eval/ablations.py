@@ -191,8 +191,10 @@ def _track(
         frames[sequence] = report.frames
         notify(f"{checkpoint.name}: {sequence}, {report.frames} frames in {report.seconds:.1f} s")
 
+    # Sequences that are adapted to are timed one by one, in the order they are told of.
+    devices = None if adapt is None else jax.local_devices()[:1]
     scores, milliseconds = track_and_score(
-        split.tree, split.name, checkpoint, masks, sequences=split.sequences, adapt=adapt, notify=tell
+        split.tree, split.name, checkpoint, masks, sequences=split.sequences, adapt=adapt, devices=devices, notify=tell
     )
     return scores, milliseconds, frames
 

@@ -12,10 +12,10 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import ml_collections
 
 from ranet_jax.errors import InputError
+from ranet_jax.processes import add_distributed_option
 
 _OVERRIDE = "--config."
 
@@ -48,7 +48,7 @@ def main(program: Callable[[Options], int], description: str) -> None:
     parser.add_argument("--config", required=True, help="a file in configs/, with an optional :argument")
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="the run's folder; resumed if it exists")
     parser.add_argument("--smoke", action="store_true", help="shrink everything: some steps in seconds")
-    parser.add_argument("--distributed", metavar="auto|HOST:PORT,COUNT,INDEX", help="one of several processes")
+    add_distributed_option(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.epilog = "Any field can be changed: --config.optimizer.learning_rate=1e-4"
     known, rest = parser.parse_known_args()
@@ -146,21 +146,3 @@ def build(cls: type, values: Any) -> Any:
 def fields(instance: Any) -> ml_collections.ConfigDict:
     """The fields of a dataclass, nested, as a configuration; `build` is the inverse."""
     return ml_collections.ConfigDict(dataclasses.asdict(instance))
-
-
-def start_distributed(option: str | None) -> None:
-    """Connects this process to the others of the run; before JAX is used.
-
-    Raises:
-        InputError: the option is not of its form.
-    """
-    if option is None:
-        return
-    if option == "auto":
-        jax.distributed.initialize()
-        return
-    try:
-        address, count, index = option.split(",")
-        jax.distributed.initialize(address, int(count), int(index))
-    except ValueError as error:
-        raise InputError(f"--distributed {option}: give auto, or HOST:PORT,COUNT,INDEX") from error

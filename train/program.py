@@ -18,6 +18,7 @@ from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
 from ranet_jax.io.atomic import atomic_file
 from ranet_jax.models import NetworkConfig
+from ranet_jax.processes import start_distributed
 from ranet_jax.training.checkpoint import Checkpoints
 from ranet_jax.training.loop import BatchChange, Hooks, LoopConfig, run
 from ranet_jax.training.optimizer import OptimizerConfig, build_optimizer, learning_rate_schedule
@@ -26,7 +27,7 @@ from ranet_jax.training.reporting import Reporter
 from ranet_jax.training.step import LossFunction, StepFunction, initial_state, train_step
 from ranet_jax.weights import Checkpoint, initial_variables, load_checkpoint, save_checkpoint
 from train.data import open_batches
-from train.options import Options, build, start_distributed
+from train.options import Options, build
 
 # What may differ between a run and its continuation: nothing of it changes a loss.
 _FREE_FIELDS = ("loop.log_every", "loop.checkpoint_every", "loop.evaluate_every", "loop.picture_every", "keep")

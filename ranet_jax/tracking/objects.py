@@ -24,6 +24,15 @@ def object_ids(label_map: np.ndarray) -> list[int]:
     return ids
 
 
+def bucket_of(label_map: np.ndarray) -> int:
+    """The smallest of `OBJECT_BUCKETS` that holds the objects of a label map: trackers compile a program for each.
+
+    Raises:
+        InputError: there is no object, or there are more than 16.
+    """
+    return _bucket(len(object_ids(label_map)))
+
+
 def padded_ids(
     frame: UInt8[np.ndarray | Array, "..."], label_map: UInt8[np.ndarray | Array, "..."], frame_size: tuple[int, int]
 ) -> UInt8[np.ndarray, "n"]:
@@ -42,10 +51,13 @@ def padded_ids(
             size, expected = ("x".join(map(str, s)) for s in (array.shape[1::-1], frame_size[::-1]))
             raise InputError(f"the {name} is {size} pixels and the video {expected}: both must be of one size")
     ids = object_ids(np.asarray(label_map))
-    bucket = next(size for size in OBJECT_BUCKETS if size >= len(ids))
-    padded = np.zeros(bucket, np.uint8)
+    padded = np.zeros(_bucket(len(ids)), np.uint8)
     padded[: len(ids)] = ids
     return padded
+
+
+def _bucket(objects: int) -> int:
+    return next(size for size in OBJECT_BUCKETS if size >= objects)
 
 
 def slots_of_labels(label_map: UInt8[Array, "h w"], ids: UInt8[Array, "n"]) -> Int32[Array, "h w"]:

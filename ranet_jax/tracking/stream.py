@@ -22,10 +22,20 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ranet_jax.errors import InputError
-from ranet_jax.io.video import Frame
 
 T = TypeVar("T")
-Sink = Callable[[Frame, np.ndarray], object]
+
+
+@runtime_checkable
+class Picture(Protocol):
+    """What `stream` needs of a frame: a `Frame`, or one of each of several videos (`ranet_jax.tracking.lockstep`)."""
+
+    @property
+    def image(self) -> np.ndarray:
+        """uint8 RGB (..., height, width, 3)."""
+
+
+P = TypeVar("P", bound=Picture)
 
 
 @runtime_checkable
@@ -58,14 +68,17 @@ class StreamReport:
 def stream(
     tracker: Tracker,
     variables: Any,
-    frames: Iterable[Frame],
-    first_label_map: UInt8[np.ndarray, "height width"],
-    sink: Sink,
+    frames: Iterable[P],
+    first_label_map: UInt8[np.ndarray, "*b height width"],
+    sink: Callable[[P, np.ndarray], object],
     *,
+    device: jax.Device | None = None,
     queue_size: int = 4,
     progress: Callable[[int], object] = lambda done: None,
 ) -> StreamReport:
     """Segments a video: tracks the labels of its first frame through all others.
+
+    With a tracker of several videos, a frame is one of each: images, and the first label map, have a leading axis.
 
     An error of `frames` counts as their end: what came before it is tracked and given to the sink, then the
     error is raised. An error of the tracker, the sink or `progress`, or an interruption, ends the stream at
@@ -78,6 +91,7 @@ def stream(
         first_label_map: labels of the first frame, uint8 (height, width), 0 for the background.
         sink: called in another thread, in order, with every frame and its label map, uint8 (height, width),
             read-only; with the first frame it gets `first_label_map` itself.
+        device: where the variables are, for the frames to be put there; JAX's default device if None.
         queue_size: frames that may wait before the tracker, and label maps that may wait after it.
         progress: called after every frame, in the sink's thread, with the number of frames done.
 
@@ -89,14 +103,14 @@ def stream(
         Exception: whatever `frames`, `tracker`, `sink` or `progress` raise.
     """
     start = time.perf_counter()
-    incoming: _Handover[tuple[Frame, jax.Array]] = _Handover(queue_size)
-    outgoing: _Handover[tuple[Frame, np.ndarray | jax.Array]] = _Handover(queue_size)
+    incoming: _Handover[tuple[P, jax.Array]] = _Handover(queue_size)
+    outgoing: _Handover[tuple[P, np.ndarray | jax.Array]] = _Handover(queue_size)
     finished = array("d")
     with ThreadPoolExecutor(2, thread_name_prefix="ranet-stream") as pool:
         try:
-            reading = pool.submit(_read, frames, incoming)
+            reading = pool.submit(_read, frames, incoming, device)
             writing = pool.submit(_write, outgoing, sink, progress, finished)
-            _track(tracker, variables, first_label_map, incoming, outgoing)
+            _track(tracker, variables, first_label_map, incoming, outgoing, device)
             outgoing.close()
             writing.result()
         finally:  # whatever happened, neither thread may wait for the other side any more
@@ -159,10 +173,10 @@ class _Handover(Generic[T]):
             del item  # while the consumer waits for the next one, this one's memory is free
 
 
-def _read(frames: Iterable[Frame], incoming: _Handover[tuple[Frame, jax.Array]]) -> None:
+def _read(frames: Iterable[P], incoming: _Handover[tuple[P, jax.Array]], device: jax.Device | None) -> None:
     try:
         for frame in frames:
-            if not incoming.put((frame, jax.device_put(frame.image))):
+            if not incoming.put((frame, jax.device_put(frame.image, device))):
                 return
     finally:
         incoming.close()
@@ -171,16 +185,17 @@ def _read(frames: Iterable[Frame], incoming: _Handover[tuple[Frame, jax.Array]])
 def _track(
     tracker: Tracker,
     variables: Any,
-    first_label_map: UInt8[np.ndarray, "height width"],
-    incoming: _Handover[tuple[Frame, jax.Array]],
-    outgoing: _Handover[tuple[Frame, np.ndarray | jax.Array]],
+    first_label_map: UInt8[np.ndarray, "*b height width"],
+    incoming: _Handover[tuple[P, jax.Array]],
+    outgoing: _Handover[tuple[P, np.ndarray | jax.Array]],
+    device: jax.Device | None,
 ) -> None:
     state = None
     for frame, image in incoming:
         label_map: np.ndarray | jax.Array
         if state is None:
             _require_same_size(frame, first_label_map)
-            state = tracker.init(variables, image, jax.device_put(first_label_map))
+            state = tracker.init(variables, image, jax.device_put(first_label_map, device))
             label_map = first_label_map
         else:
             state, label_map, _ = tracker.step(variables, state, image)
@@ -189,17 +204,18 @@ def _track(
             return
 
 
-def _require_same_size(frame: Frame, label_map: UInt8[np.ndarray, "height width"]) -> None:
-    if frame.image.shape[:2] != label_map.shape:
+def _require_same_size(frame: Picture, label_map: UInt8[np.ndarray, "*b height width"]) -> None:
+    (mask_height, mask_width), (height, width) = label_map.shape[-2:], frame.image.shape[-3:-1]
+    if (mask_height, mask_width) != (height, width):
         raise InputError(
-            f"the mask is {label_map.shape[1]}x{label_map.shape[0]} but the video is "
-            f"{frame.image.shape[1]}x{frame.image.shape[0]}: give a mask of the first frame's size"
+            f"the mask is {mask_width}x{mask_height} but the video is {width}x{height}:"
+            " give a mask of the first frame's size"
         )
 
 
 def _write(
-    outgoing: _Handover[tuple[Frame, np.ndarray | jax.Array]],
-    sink: Sink,
+    outgoing: _Handover[tuple[P, np.ndarray | jax.Array]],
+    sink: Callable[[P, np.ndarray], object],
     progress: Callable[[int], object],
     finished: "array[float]",
 ) -> None:

@@ -29,7 +29,7 @@ def tracked(monkeypatch):
     """What was tracked: checkpoint name, masks folder, config, sequences. J falls by 1 with every call, from 80."""
     calls = []
 
-    def track_and_score(tree, split, checkpoint, results, *, sequences, adapt, notify):
+    def track_and_score(tree, split, checkpoint, results, *, sequences, adapt, devices, notify):
         if adapt is not None:
             adapt(checkpoint.variables, np.zeros((4, 4, 3), np.uint8), np.ones((4, 4), np.uint8))
         calls.append((checkpoint.name, results, checkpoint.config, sequences))

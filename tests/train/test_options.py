@@ -7,7 +7,8 @@ import pytest
 
 from ranet_jax.data.config import PerturbationConfig, SampleConfig
 from ranet_jax.errors import InputError
-from train.options import Options, build, fields, load_config, main, override, start_distributed
+from ranet_jax.processes import start_distributed
+from train.options import Options, build, fields, load_config, main, override
 
 CONFIG = """
 import ml_collections
