@@ -11,7 +11,15 @@ from collections.abc import Callable, Sequence
 import jax
 import rich.console
 
-from ranet_jax.cli import Parser, add_network_options, add_online_options, online_adaptation, run
+from ranet_jax.cli import (
+    Parser,
+    add_cache_option,
+    add_network_options,
+    add_online_options,
+    online_adaptation,
+    run,
+    use_cache,
+)
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
 from ranet_jax.evaluation.davis import DavisScores, evaluate_masks
@@ -103,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_network_options(parser)
     parser.add_argument("--results", required=True, type=pathlib.Path, help="folder for masks and tables")
     add_online_options(parser)
+    add_cache_option(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     options = parser.parse_args(arguments)
     return run(lambda: _evaluate(options), debug=options.debug)
@@ -110,6 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _evaluate(options: argparse.Namespace) -> None:
     console = rich.console.Console(stderr=True)
+    use_cache(options)
     tree = DavisTree(options.davis, year=options.year)
     checkpoint = open_checkpoint(options.checkpoint, options.model)
     scores, milliseconds = track_and_score(

@@ -89,6 +89,23 @@ def add_online_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cache_option(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that `use_cache` reads."""
+    parser.add_argument("--no-cache", action="store_true", help="compile anew, and keep nothing of it for later runs")
+
+
+def use_cache(options: argparse.Namespace) -> None:
+    """Keeps compiled programs in the user's cache folder (`ranet_jax.compilation`), unless told not to.
+
+    Raises:
+        InputError: that folder cannot be used.
+    """
+    if not options.no_cache:
+        from ranet_jax.compilation import keep_compiled_programs
+
+        keep_compiled_programs()
+
+
 def online_adaptation(config: "NetworkConfig", steps: int, learning_rate: float) -> "Adaptation | None":
     """What fits the weights to a video's first frame; None for 0 steps, and then nothing of training is imported.
 
@@ -142,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--overlay", help="also write this mp4 with the objects drawn in")
     add_network_options(segment)
     add_online_options(segment)
+    add_cache_option(segment)
 
     evaluate = add("evaluate", _evaluate, "Score masks on disk by the DAVIS protocol.")
     evaluate.add_argument("--davis", required=True, help="DAVIS folder (JPEGImages, Annotations, ImageSets)")
@@ -167,6 +185,7 @@ def _segment(options: argparse.Namespace) -> None:
     from ranet_jax.tracking.segment import segment_video
     from ranet_jax.weights import open_checkpoint
 
+    use_cache(options)
     checkpoint = open_checkpoint(options.checkpoint, options.model)
     adapt = online_adaptation(checkpoint.config, options.online_steps, options.online_learning_rate)
     columns = (

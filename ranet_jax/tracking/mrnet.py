@@ -34,7 +34,7 @@ class MRNetTracker:
 
     The network sees the whole frame, as in the paper and in training: fitted into its input size, centred, black around
     it. Masks are fed back as they are there; label maps are decided from probabilities brought to the frame's own size.
-    One program is compiled for each (configuration, frame size, object bucket 1, 2, 4, 8, 16) in a process, however
+    One program is compiled for each (configuration, frame size, bucket of `OBJECT_BUCKETS`) in a process, however
     many trackers there are. `step` donates its state: use the one it returns.
 
     Attributes:

@@ -6,7 +6,8 @@ from jaxtyping import Array, Float, Int32, UInt8
 
 from ranet_jax.errors import InputError
 
-OBJECT_BUCKETS = (1, 2, 4, 8, 16)
+OBJECT_BUCKETS = (1, 2, 3, 4, 5, 6, 8, 12, 16)
+"""Slots there are: most videos have up to six objects and pay for no more; each number is a program of its own."""
 VOID = 255
 
 

@@ -46,7 +46,7 @@ class TrackerState(NamedTuple):
 class RANetTracker:
     """Tracks the objects of a first frame's label map through frames of one size.
 
-    One program is compiled for each (configuration, frame size, object bucket 1, 2, 4, 8, 16) in a process, however
+    One program is compiled for each (configuration, frame size, bucket of `OBJECT_BUCKETS`) in a process, however
     many trackers there are. `step` donates its state: use the one it returns.
 
     Attributes:
