@@ -10,7 +10,7 @@ import pathlib
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ranet_jax import __version__
 from ranet_jax.errors import InputError
@@ -18,6 +18,8 @@ from ranet_jax.errors import InputError
 if TYPE_CHECKING:  # at run time the command imports what a subcommand needs, when it needs it
     from ranet_jax.models import NetworkConfig
     from ranet_jax.tracking.adapting import Adaptation
+    from ranet_jax.tracking.segment import TrackerFactory
+    from ranet_jax.tracking.stream import Tracker
 
 ONLINE_LEARNING_RATE = 1e-6
 """The paper's."""
@@ -160,15 +162,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _checkpoint_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any]":
+    """What makes the tracker of the checkpoint that is asked for, and its variables."""
+    from ranet_jax.tracking.adapting import AdaptingTracker
+    from ranet_jax.tracking.tracker import make_tracker
+    from ranet_jax.weights import open_checkpoint
+
+    checkpoint = open_checkpoint(options.checkpoint, options.model)
+    adapt = online_adaptation(checkpoint.config, options.online_steps, options.online_learning_rate)
+
+    def make(frame_size: tuple[int, int], objects: int) -> "Tracker":
+        tracker = make_tracker(checkpoint.config, frame_size)
+        return tracker if adapt is None else AdaptingTracker(tracker, adapt)
+
+    return make, checkpoint.variables
+
+
 def _segment(options: argparse.Namespace) -> None:
     import rich.console
     import rich.progress as progress
 
     from ranet_jax.tracking.segment import segment_video
-    from ranet_jax.weights import open_checkpoint
 
-    checkpoint = open_checkpoint(options.checkpoint, options.model)
-    adapt = online_adaptation(checkpoint.config, options.online_steps, options.online_learning_rate)
+    make_tracker, variables = _checkpoint_tracking(options)
     columns = (
         progress.TextColumn("segmenting"),
         progress.BarColumn(),
@@ -189,9 +205,9 @@ def _segment(options: argparse.Namespace) -> None:
             options.video,
             options.mask,
             options.out,
-            checkpoint,
+            make_tracker,
+            variables,
             overlay=options.overlay,
-            adapt=adapt,
             progress=report_progress,
         )
     frames, objects = report.stream.frames, report.objects
