@@ -126,6 +126,13 @@ def _learning_rate(text: str) -> float:
     return rate
 
 
+def _frame_size(text: str) -> tuple[int, int]:
+    height, separator, width = text.partition("x")
+    if not (separator and height.isdecimal() and width.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: give HEIGHTxWIDTH, such as 480x864")
+    return int(height), int(width)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="ranet-jax", description="Segment objects through a video from one mask.")
     parser.add_argument("--version", action="version", version=f"ranet-jax {__version__}")
@@ -142,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--mask", required=True, help="label PNG of the first frame (palette, gray ids, or 0/255)")
     segment.add_argument("--out", required=True, help="folder for the palette PNGs")
     segment.add_argument("--overlay", help="also write this mp4 with the objects drawn in")
+    segment.add_argument("--program", help="run what `ranet-jax export` wrote, instead of a checkpoint")
     add_network_options(segment)
     add_online_options(segment)
 
@@ -156,6 +164,19 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("target", help="the checkpoint folder to write (with --reverse: a .pth file)")
     convert.add_argument("--objects", choices=("single", "multi"), default="single", help="which release it is")
     convert.add_argument("--reverse", action="store_true", help="from a checkpoint folder to a .pth file")
+
+    export = add("export", _export, "Write a network as one file that tracks with JAX alone, on CPU, CUDA GPU and TPU.")
+    export.add_argument("out", help="the file to write")
+    export.add_argument(
+        "--size", type=_frame_size, required=True, metavar="HEIGHTxWIDTH", help="of the frames, such as 480x864"
+    )
+    export.add_argument(
+        "--objects", type=int, default=1, metavar="N", help="most objects (room for 1, 2, 4, 8 or 16; default 1)"
+    )
+    export.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), help="compute dtype (default: the checkpoint's on this machine)"
+    )
+    add_network_options(export)
 
     info = add("info", _info, "Show versions, devices, and a checkpoint's parameters.")
     add_network_options(info)
@@ -178,13 +199,25 @@ def _checkpoint_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, 
     return make, checkpoint.variables
 
 
+def _program_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any]":
+    """The same of a program; Flax and the networks are not imported."""
+    from ranet_jax.tracking.program import load_program
+
+    given = {"--checkpoint": options.checkpoint, "--model": options.model, "--online-steps": options.online_steps}
+    unwanted = [name for name, value in given.items() if value]
+    if unwanted:
+        raise InputError(f"--program has its own network, which stays as it is: leave out {' and '.join(unwanted)}")
+    program = load_program(options.program)
+    return program.tracker_for, program.variables
+
+
 def _segment(options: argparse.Namespace) -> None:
     import rich.console
     import rich.progress as progress
 
     from ranet_jax.tracking.segment import segment_video
 
-    make_tracker, variables = _checkpoint_tracking(options)
+    make_tracker, variables = _program_tracking(options) if options.program else _checkpoint_tracking(options)
     columns = (
         progress.TextColumn("segmenting"),
         progress.BarColumn(),
@@ -253,6 +286,23 @@ def _convert(options: argparse.Namespace) -> None:
     print(f"{options.source} -> {options.target}: {len(state_dict) - len(unused)} entries converted")
     if unused:
         print(f"left out, because the network never reads them: {', '.join(unused)}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from ranet_jax.tracking.export import export_program
+    from ranet_jax.weights import open_checkpoint
+
+    checkpoint = open_checkpoint(options.checkpoint, options.model)
+    description = export_program(checkpoint, options.out, options.size, objects=options.objects, dtype=options.dtype)
+    size, dtype = "x".join(map(str, description["frame_size"])), description["config"]["dtype"]
+    room, megabytes = _count(description["objects"], "object"), pathlib.Path(options.out).stat().st_size / 1e6
+    print(
+        f"{checkpoint.name} -> {options.out}: {checkpoint.config.TITLE}, {size}, {room}, {dtype}, {megabytes:.1f} MB,"
+        f" for {', '.join(description['platforms'])}"
+    )
+    licence = description["card"].get("licence")
+    if licence:
+        print(f"licence of the weights in it: {licence}")
 
 
 def _info(options: argparse.Namespace) -> None:
