@@ -23,8 +23,8 @@ def cache_folder() -> pathlib.Path:
 def keep_compiled_programs() -> pathlib.Path:
     """Has JAX look for every program it compiles in `cache_folder`, and put new ones there.
 
-    Sets JAX's options for the whole process; to be called before anything is compiled. What lies in the folder is run as
-    it is, so a new one is made readable and writable by its owner alone.
+    Sets JAX's options for the whole process; to be called before anything is compiled. What lies in the folder is run
+    as it is, so a new one is made readable and writable by its owner alone.
 
     Returns:
         The folder.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int32, UInt8
 
 from ranet_jax.backbones import normalise
 from ranet_jax.models import Memory, MRNet, MRNetConfig
@@ -22,10 +22,13 @@ class TrackerState(NamedTuple):
     Attributes:
         memory: of the network, batch of one, objects padded to their bucket.
         ids: label id of each object slot; 0 for padding.
+        chosen: the past frame that the Mask-Ranking Module chose for each object slot in the frame before; 0 after the
+            first frame, and always 0 without the module.
     """
 
     memory: Memory
     ids: UInt8[Array, "n"]
+    chosen: Int32[Array, "n"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +137,7 @@ def _init(
     masks = jnp.clip(canvas.place(masks, "linear"), 0.0, 1.0)[None]
     image = _network_input(frame, canvas, config)
     memory: Any = MRNet(config).apply(variables, image, masks, method="start")
-    return TrackerState(memory, ids)
+    return TrackerState(memory, ids, jnp.zeros(ids.shape, jnp.int32))
 
 
 @functools.partial(jax.jit, static_argnames=("config", "frame_size"), donate_argnames=("state",))
@@ -145,9 +148,11 @@ def _step(
     image = _network_input(frame, canvas, config)
     stepped: Any = MRNet(config).apply(variables, state.memory, image, method="step")
     memory: Memory = stepped[0]
+    found: dict[str, Any] = stepped[2]
+    chosen = found["selected"].frame[0] if config.mask_ranking else state.chosen
     probability = canvas.take(memory.previous[0], frame_size)
     if config.merging == "softmax":
         labels = label_slots(probability)
     else:
         probability, labels = merge_objects(probability, state.ids > 0, config.merging)
-    return TrackerState(memory, state.ids), labels_of_slots(labels, state.ids), probability
+    return TrackerState(memory, state.ids, chosen), labels_of_slots(labels, state.ids), probability

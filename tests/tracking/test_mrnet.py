@@ -48,6 +48,7 @@ def test_tracking_gives_the_masks_of_training_s_scan_past_table_1_s_last_row(var
     for t, frame in enumerate(frames[1:]):
         state, label_map, probability = tracker.step(variables, state, frame)
         np.testing.assert_allclose(probability, scanned[t, 0], atol=1e-4)
+        np.testing.assert_array_equal(state.chosen, chosen["frame"][t, 0])
         winner = np.concatenate([1 - probability.sum(-1, keepdims=True), probability], axis=-1)
         clear = np.sort(winner, axis=-1)
         decided = clear[..., -1] - clear[..., -2] > 1e-3
