@@ -2,7 +2,8 @@
 
 Every figure is a median, and a yardstick (the rate of a matrix product: float32, on an accelerator bfloat16) is taken
 in turn with it, so that both see the same machine. More: `--train` (memory and speed of a training step of RANet, the
-memory of a gradient of MRNet through a clip), `--data DAVIS` (training samples a second), `--metrics DAVIS` (J and F).
+memory of a gradient of MRNet through a clip), `--data DAVIS` (training samples a second), `--metrics DAVIS` (J and F),
+and where a training step's time goes and what its choices cost (`--help`, "training, in detail").
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from eval import training_report
 from eval.training_step import measure_clip_memory, measure_training_step
 from ranet_jax.cli import Parser, run
 from ranet_jax.data.davis import DavisTree
@@ -170,16 +172,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--metrics", type=pathlib.Path, metavar="DAVIS", help="time J and F on this DAVIS folder")
     parser.add_argument("--data", type=pathlib.Path, metavar="DAVIS", help="count training samples a second")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long --data counts (default 20)")
+    training_report.add_options(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     options = parser.parse_args(arguments)
     return run(lambda: _benchmark(options), debug=options.debug)
 
 
 def _benchmark(options: argparse.Namespace) -> None:
-    if not (options.model or options.train or options.metrics or options.data):
-        raise InputError("nothing to measure: give --model, --train, --metrics or --data")
     if options.repeats < 1:
         raise InputError(f"--repeats {options.repeats}: give 1 or more")
+    details = training_report.wanted(options)
+    if not (options.model or options.train or options.metrics or options.data or details):
+        raise InputError("nothing to measure: give --model, --train, --metrics, --data or another (see --help)")
     if options.model:
         benchmark_model(options.model, _counts(options.objects), options.repeats)
     if options.train:
@@ -189,6 +193,8 @@ def _benchmark(options: argparse.Namespace) -> None:
         benchmark_metrics(options.metrics)
     if options.data:
         benchmark_data(options.data, options.seconds)
+    for report in details:
+        report()
 
 
 def _counts(text: str) -> list[int]:
