@@ -3,7 +3,8 @@
 Every figure is a median, and a yardstick (the rate of a matrix product: float32, on an accelerator bfloat16) is taken
 in turn with it, so that both see the same machine. Of a network also `--length` (a late frame of a long video),
 `--video` (files included) and `--start-up`. More: `--train` (memory and speed of a training step of RANet, the memory
-of a gradient of MRNet through a clip), `--data DAVIS` (training samples a second), `--metrics DAVIS` (J and F).
+of a gradient of MRNet through a clip), `--data DAVIS` (training samples a second), `--metrics DAVIS` (J and F), and
+where a training step's time goes and what its choices cost (`--help`, "training, in detail").
 """
 
 import argparse
@@ -15,6 +16,7 @@ from typing import Any
 
 import jax
 
+from eval import training_report
 from eval.tracking_speed import WINDOW, time_long_video, time_start_up, time_step, time_video
 from eval.training_step import measure_clip_memory, measure_training_step
 from ranet_jax.cli import Parser, run
@@ -172,16 +174,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--metrics", type=pathlib.Path, metavar="DAVIS", help="time J and F on this DAVIS folder")
     parser.add_argument("--data", type=pathlib.Path, metavar="DAVIS", help="count training samples a second")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long --data counts (default 20)")
+    training_report.add_options(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     options = parser.parse_args(arguments)
     return run(lambda: _benchmark(options), debug=options.debug)
 
 
 def _benchmark(options: argparse.Namespace) -> None:
-    if not (options.model or options.train or options.metrics or options.data):
-        raise InputError("nothing to measure: give --model, --train, --metrics or --data")
     if options.repeats < 1:
         raise InputError(f"--repeats {options.repeats}: give 1 or more")
+    details = training_report.wanted(options)
+    if not (options.model or options.train or options.metrics or options.data or details):
+        raise InputError("nothing to measure: give --model, --train, --metrics, --data or another (see --help)")
     if options.length is not None and options.length < 200:
         raise InputError(f"--length {options.length}: give 200 frames or more, as frame 100 is compared with the last")
     if (options.length or options.video or options.start_up) and not options.model:
@@ -195,6 +199,8 @@ def _benchmark(options: argparse.Namespace) -> None:
         benchmark_metrics(options.metrics)
     if options.data:
         benchmark_data(options.data, options.seconds)
+    for report in details:
+        report()
 
 
 def benchmark_tracking(options: argparse.Namespace) -> None:
