@@ -102,9 +102,11 @@ def use_cache(options: argparse.Namespace) -> None:
     Raises:
         InputError: that folder cannot be used.
     """
-    if not options.no_cache:
-        from ranet_jax.compilation import keep_compiled_programs
+    from ranet_jax.compilation import compile_anew, keep_compiled_programs
 
+    if options.no_cache:
+        compile_anew()
+    else:
         keep_compiled_programs()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from eval import benchmark, scaling, training_report
 from eval.input_side import LoopTiming
-from eval.map_selection import MapSelection, gather_maps, measure_map_selection
+from eval.map_selection import MapSelection, measure_map_selection, multiply_maps
 from eval.operations import matrix_operations
 from eval.scaling import Scaling, Setting
 from eval.training_memory import BatchFit, Recomputation, device_memory, fit_batch_size, measure_recomputation
@@ -82,13 +82,13 @@ def test_memory_that_does_not_grow_ends_the_search():
     assert device_memory() > 2**20
 
 
-def test_a_gather_keeps_the_same_maps(rng):
+def test_a_product_keeps_the_same_maps(rng):
     maps, weight = jnp.asarray(rng.normal(size=(2, 3, 4, 10)), jnp.float32), jnp.asarray([[[0.5, 0.0, 2.0]]] * 2)
     order = jnp.asarray([[[9, 0, 3]], [[4, 4, 1]]])
-    np.testing.assert_array_equal(gather_maps(maps, order, weight), select_maps(maps, order, weight))
+    np.testing.assert_array_equal(multiply_maps(maps, order, weight), select_maps(maps, order, weight))
     gradients = [
         jax.grad(lambda m, w, select=select: jnp.sum(select(m, order, w) ** 2), argnums=(0, 1))(maps, weight)
-        for select in (gather_maps, select_maps)
+        for select in (multiply_maps, select_maps)
     ]
     for one, other in zip(*gradients, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5)
