@@ -29,7 +29,9 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 bench: $(VENV)/dev.stamp
-	$(BIN)/python -m eval.benchmark --model released --objects 1,3
+	$(BIN)/python -m eval.benchmark --model released --objects 1,5
+	$(BIN)/python -m eval.benchmark --model lite --objects 1,5
+	$(BIN)/python -m eval.benchmark --model lite --video --start-up
 
 clean:
 	rm -rf $(VENV) build dist demo-output

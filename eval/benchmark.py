@@ -1,34 +1,33 @@
 """Measures speed on this machine: `python -m eval.benchmark --model released --objects 1,3`.
 
 Every figure is a median, and a yardstick (the rate of a matrix product: float32, on an accelerator bfloat16) is taken
-in turn with it, so that both see the same machine. More: `--train` (memory and speed of a training step of RANet, the
-memory of a gradient of MRNet through a clip), `--data DAVIS` (training samples a second), `--metrics DAVIS` (J and F).
+in turn with it, so that both see the same machine. Of a network also `--length` (a late frame of a long video),
+`--video` (files included) and `--start-up`. More: `--train` (memory and speed of a training step of RANet, the memory
+of a gradient of MRNet through a clip), `--data DAVIS` (training samples a second), `--metrics DAVIS` (J and F), and
+where a training step's time goes and what its choices cost (`--help`, "training, in detail").
 """
 
 import argparse
 import pathlib
-import statistics
 import sys
-import time
+import tempfile
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import numpy as np
 
+from eval import training_report
+from eval.tracking_speed import WINDOW, time_long_video, time_start_up, time_step, time_video
 from eval.training_step import measure_clip_memory, measure_training_step
 from ranet_jax.cli import Parser, run
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
-from ranet_jax.evaluation.speed import Yardstick, measure_metric_speed
+from ranet_jax.evaluation.speed import measure_metric_speed
 from ranet_jax.models import MRNetConfig, NetworkConfig, RANetConfig
-from ranet_jax.tracking import mrnet, ranet
 from ranet_jax.tracking.objects import OBJECT_BUCKETS
-from ranet_jax.tracking.tracker import make_tracker
 from ranet_jax.weights import initial_variables, load_checkpoint
 from train.options import load_config
 
-FRAME_SIZE = (480, 854)
 METRIC_SEQUENCE = "car-shadow"
 TRAINING_STEPS = (("configs/ranet_lite_davis16.py", 4), ("configs/ranet_davis16.py", 1))
 """Recipes, and samples of a step, that `--train` measures; the small one first: an accelerator's peak only grows."""
@@ -39,59 +38,32 @@ Only the first without `--full-clips`: compiling the second takes minutes.
 """
 
 
-class Timing(NamedTuple):
-    """Median seconds of a tracker's step, its floating-point operations, and the yardstick's rate beside it."""
+def open_network(name: str) -> tuple[NetworkConfig, Any]:
+    """A network by name, its variables on the device: "released", "mrnet" (full size, random) or a checkpoint.
 
-    seconds: float
-    operations: float
-    yardstick: float
-
-
-def time_tracker(config: NetworkConfig, variables: Any, objects: int, repeats: int) -> Timing:
-    """Times `step` on 480x854 frames of noise with some rectangles as objects, after a first compiling step."""
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (2, *FRAME_SIZE, 3), dtype=np.uint8)
-    labels = np.zeros(FRAME_SIZE, np.uint8)
-    for i in range(objects):
-        labels[120:360, 40 + i * 780 // objects : 40 + (i + 1) * 780 // objects - 20] = i + 1
-    tracker = make_tracker(config, FRAME_SIZE)
-    module = mrnet if isinstance(config, MRNetConfig) else ranet
-    state: Any = tracker.init(variables, frames[0], labels)
-    program = module._step.lower(variables, state, frames[0], config=config, frame_size=FRAME_SIZE).compile()
-    operations = (program.cost_analysis() or {})["flops"]
-    state, *_ = jax.block_until_ready(tracker.step(variables, state, frames[1]))
-    compiled = module.compiled_steps()
-    measure_rate = Yardstick()
-    seconds, rates = [], []
-    for i in range(repeats):
-        rates.append(measure_rate())
-        start = time.perf_counter()
-        state, *_ = jax.block_until_ready(tracker.step(variables, state, frames[i % 2]))
-        seconds.append(time.perf_counter() - start)
-    if module.compiled_steps() != compiled:
-        raise RuntimeError("the tracker's step was compiled again after its first frame")
-    return Timing(statistics.median(seconds), operations, statistics.median(rates))
-
-
-def benchmark_model(name: str, object_counts: Sequence[int], repeats: int) -> None:
-    """Prints one row for each number of objects."""
+    Raises:
+        InputError: there is no such checkpoint.
+    """
     full_size: dict[str, NetworkConfig] = {
         "released": RANetConfig(dtype="float32"),
         "mrnet": MRNetConfig(dtype="float32"),
     }
     if name in full_size:
-        config, variables = full_size[name], initial_variables(full_size[name])
-    else:
-        checkpoint = load_checkpoint(name)
-        config, variables = checkpoint.config, checkpoint.variables
-    variables = jax.device_put(variables)
+        return full_size[name], jax.device_put(initial_variables(full_size[name]))
+    checkpoint = load_checkpoint(name)
+    return checkpoint.config, jax.device_put(checkpoint.variables)
+
+
+def benchmark_model(name: str, object_counts: Sequence[int], repeats: int) -> None:
+    """Prints one row for each number of objects."""
+    config, variables = open_network(name)
     height, width = config.input_size
     device = jax.devices()[0].device_kind
     print(f"{name}: frames 480x854, network input {height}x{width}, {device}, median of {repeats} steps")
     print("objects  bucket  ms/frame  frames/s   GFLOP  GFLOP/s  matrix product GFLOP/s  share")
     for objects in object_counts:
         mode = config if objects == 1 or name != "released" else RANetConfig(objects="multi", dtype="float32")
-        timing = time_tracker(mode, variables, objects, repeats)
+        timing = time_step(mode, variables, objects, repeats)
         rate = timing.operations / timing.seconds
         bucket = next(size for size in OBJECT_BUCKETS if size >= objects)
         print(
@@ -99,6 +71,35 @@ def benchmark_model(name: str, object_counts: Sequence[int], repeats: int) -> No
             f"  {timing.operations / 1e9:6.1f}  {rate / 1e9:7.1f}  {timing.yardstick / 1e9:22.1f}"
             f"  {rate / timing.yardstick:4.0%}"
         )
+
+
+def benchmark_length(name: str, frames: int) -> None:
+    """Prints time and memory of an early and a late frame of a long video."""
+    found = time_long_video(*open_network(name), frames)
+    print(f"{name}: one object, 480x854, median of {WINDOW} steps around frame 100 and of the last {WINDOW}")
+    print("frame  ms/frame  resident MiB")
+    print(f"{100:5d}  {1e3 * found.early_seconds:8.1f}  {found.early_bytes / 2**20:12.1f}")
+    print(f"{frames:5d}  {1e3 * found.late_seconds:8.1f}  {found.late_bytes / 2**20:12.1f}")
+
+
+def benchmark_video(name: str) -> None:
+    """Prints the rate of the embedded clip's steps alone, and with decoding and writing."""
+    found = time_video(*open_network(name))
+    print(f"{name}: embedded clip, {found.frames} frames of 480x854, median of all steps")
+    print("                                ms/frame  frames/s")
+    print(f"network alone                   {1e3 * found.alone:8.1f}  {1 / found.alone:8.2f}")
+    print(f"with decoding and PNG writing   {1e3 * found.stream:8.1f}  {1 / found.stream:8.2f}")
+    print(f"share of the network's rate     {found.alone / found.stream:8.0%}")
+
+
+def benchmark_start_up(name: str) -> None:
+    """Prints how long `ranet-jax segment` takes to its first masks, without and with compiled programs on disk."""
+    print(f"{name}: `ranet-jax segment` of the embedded clip, seconds from the start of the process")
+    print("compiled programs  first mask  first tracked mask   end")
+    with tempfile.TemporaryDirectory() as cache:
+        for what in ("none", "kept"):
+            found = time_start_up(name, pathlib.Path(cache))
+            print(f"{what:17s}  {found.first_mask:10.1f}  {found.first_tracked:18.1f}  {found.end:4.1f}")
 
 
 def benchmark_training(recipes: Sequence[tuple[str, int]], repeats: int) -> None:
@@ -164,24 +165,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m eval.benchmark", description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="'released' or 'mrnet' (full size, random weights), or a checkpoint")
     parser.add_argument("--objects", default="1", help="numbers of objects, separated by commas (default 1)")
+    parser.add_argument("--length", type=int, metavar="FRAMES", help="with --model: a late frame against an early one")
+    parser.add_argument("--video", action="store_true", help="with --model: the embedded clip, files included")
+    parser.add_argument("--start-up", action="store_true", help="with --model: from a command's start to its masks")
     parser.add_argument("--repeats", type=int, default=7, help="timed steps (default 7)")
     parser.add_argument("--train", action="store_true", help="measure training steps and gradients through clips")
     parser.add_argument("--full-clips", action="store_true", help="with --train: clips of the full-size MRNet, too")
     parser.add_argument("--metrics", type=pathlib.Path, metavar="DAVIS", help="time J and F on this DAVIS folder")
     parser.add_argument("--data", type=pathlib.Path, metavar="DAVIS", help="count training samples a second")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long --data counts (default 20)")
+    training_report.add_options(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     options = parser.parse_args(arguments)
     return run(lambda: _benchmark(options), debug=options.debug)
 
 
 def _benchmark(options: argparse.Namespace) -> None:
-    if not (options.model or options.train or options.metrics or options.data):
-        raise InputError("nothing to measure: give --model, --train, --metrics or --data")
     if options.repeats < 1:
         raise InputError(f"--repeats {options.repeats}: give 1 or more")
+    details = training_report.wanted(options)
+    if not (options.model or options.train or options.metrics or options.data or details):
+        raise InputError("nothing to measure: give --model, --train, --metrics, --data or another (see --help)")
+    if options.length is not None and options.length < 200:
+        raise InputError(f"--length {options.length}: give 200 frames or more, as frame 100 is compared with the last")
+    if (options.length or options.video or options.start_up) and not options.model:
+        raise InputError("--length, --video and --start-up measure a network: give --model, too")
     if options.model:
-        benchmark_model(options.model, _counts(options.objects), options.repeats)
+        benchmark_tracking(options)
     if options.train:
         benchmark_training(TRAINING_STEPS, options.repeats)
         benchmark_clip_memory(CLIP_GRADIENTS if options.full_clips else CLIP_GRADIENTS[:1])
@@ -189,6 +199,20 @@ def _benchmark(options: argparse.Namespace) -> None:
         benchmark_metrics(options.metrics)
     if options.data:
         benchmark_data(options.data, options.seconds)
+    for report in details:
+        report()
+
+
+def benchmark_tracking(options: argparse.Namespace) -> None:
+    """Runs what was asked for of a network's tracking; its steps, where nothing more special was."""
+    if options.length:
+        benchmark_length(options.model, options.length)
+    if options.video:
+        benchmark_video(options.model)
+    if options.start_up:
+        benchmark_start_up(options.model)
+    if not (options.length or options.video or options.start_up):
+        benchmark_model(options.model, _counts(options.objects), options.repeats)
 
 
 def _counts(text: str) -> list[int]:

@@ -10,13 +10,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eval.figures import require_format, save_figure
 from ranet_jax.cli import Parser, run
 from ranet_jax.errors import InputError
-from ranet_jax.io.atomic import atomic_file
 
 MEASURES = {"loss": "loss", "iou": "IoU"}
 """What is drawn, by its name in `metrics.jsonl`, and what it is called."""
-FORMATS = (".png", ".svg")
 
 
 def read_metrics(folder: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
@@ -52,19 +51,9 @@ def draw_curves(runs: Mapping[str, pathlib.Path], target: pathlib.Path) -> None:
     Raises:
         InputError: a run cannot be read, the picture cannot be written, or Matplotlib is not installed.
     """
-    if target.suffix not in FORMATS:
-        raise InputError(f"{target}: no such kind of picture here; choose {' or '.join(FORMATS)}")
+    require_format(target)
     measured = {name: read_metrics(folder) for name, folder in runs.items()}
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("Matplotlib draws the curves and is not installed: pip install -e '.[train]'") from error
-    figure = Figure(figsize=(4.0 * len(measured), 4.5), layout="constrained", dpi=100)
-    _fill(figure, measured)
-    # Without a date and with names that are not random the same curves make the same file.
-    with matplotlib.rc_context({"svg.hashsalt": "curves"}), atomic_file(target) as temporary:
-        figure.savefig(temporary, metadata={"Date": None} if target.suffix == ".svg" else None)
+    save_figure(target, (4.0 * len(measured), 4.5), lambda figure: _fill(figure, measured))
 
 
 def _fill(figure: Any, measured: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]) -> None:

@@ -15,7 +15,15 @@ import jax
 import rich.console
 
 from eval.shares import Group, make_groups, over_devices, share_of
-from ranet_jax.cli import Parser, add_network_options, add_online_options, online_adaptation, run
+from ranet_jax.cli import (
+    Parser,
+    add_cache_option,
+    add_network_options,
+    add_online_options,
+    online_adaptation,
+    run,
+    use_cache,
+)
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
 from ranet_jax.evaluation.davis import DavisScores, evaluate_masks
@@ -186,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--batch", type=_number_of_sequences, default=1, metavar="N", help="track up to N sequences at once (default 1)"
     )
     add_distributed_option(parser)
+    add_cache_option(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     options = parser.parse_args(arguments)
     return run(lambda: _evaluate(options), debug=options.debug)
@@ -200,6 +209,7 @@ def _number_of_sequences(text: str) -> int:
 def _evaluate(options: argparse.Namespace) -> None:
     start_distributed(options.distributed)
     console = rich.console.Console(stderr=True)
+    use_cache(options)
     tree = DavisTree(options.davis, year=options.year)
     chosen = choose_sequences(tree, options.split, options.sequences.split(",") if options.sequences else None)
     checkpoint = open_checkpoint(options.checkpoint, options.model)

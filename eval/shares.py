@@ -10,7 +10,7 @@ import jax
 
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
-from ranet_jax.tracking.objects import bucket_of
+from ranet_jax.tracking.objects import object_bucket, object_ids
 
 
 class Group(NamedTuple):
@@ -45,7 +45,7 @@ def make_groups(tree: DavisTree, sequences: Sequence[str], *, batch: int, worker
     for name in sequences:
         label_map = tree.label_map(tree.annotations(name)[0])
         try:
-            alike[label_map.shape, bucket_of(label_map)].append(name)
+            alike[label_map.shape, object_bucket(len(object_ids(label_map)))].append(name)
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
     size = min(batch, -(-len(sequences) // workers))

@@ -10,7 +10,7 @@ import pathlib
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ranet_jax import __version__
 from ranet_jax.errors import InputError
@@ -18,6 +18,8 @@ from ranet_jax.errors import InputError
 if TYPE_CHECKING:  # at run time the command imports what a subcommand needs, when it needs it
     from ranet_jax.models import NetworkConfig
     from ranet_jax.tracking.adapting import Adaptation
+    from ranet_jax.tracking.segment import TrackerFactory
+    from ranet_jax.tracking.stream import Tracker
 
 ONLINE_LEARNING_RATE = 1e-6
 """The paper's."""
@@ -89,6 +91,25 @@ def add_online_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cache_option(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that `use_cache` reads."""
+    parser.add_argument("--no-cache", action="store_true", help="compile anew, and keep nothing of it for later runs")
+
+
+def use_cache(options: argparse.Namespace) -> None:
+    """Keeps compiled programs in the user's cache folder (`ranet_jax.compilation`), unless told not to.
+
+    Raises:
+        InputError: that folder cannot be used.
+    """
+    from ranet_jax.compilation import compile_anew, keep_compiled_programs
+
+    if options.no_cache:
+        compile_anew()
+    else:
+        keep_compiled_programs()
+
+
 def online_adaptation(config: "NetworkConfig", steps: int, learning_rate: float) -> "Adaptation | None":
     """What fits the weights to a video's first frame; None for 0 steps, and then nothing of training is imported.
 
@@ -124,6 +145,13 @@ def _learning_rate(text: str) -> float:
     return rate
 
 
+def _frame_size(text: str) -> tuple[int, int]:
+    height, separator, width = text.partition("x")
+    if not (separator and height.isdecimal() and width.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: give HEIGHTxWIDTH, such as 480x864")
+    return int(height), int(width)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="ranet-jax", description="Segment objects through a video from one mask.")
     parser.add_argument("--version", action="version", version=f"ranet-jax {__version__}")
@@ -140,8 +168,10 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--mask", required=True, help="label PNG of the first frame (palette, gray ids, or 0/255)")
     segment.add_argument("--out", required=True, help="folder for the palette PNGs")
     segment.add_argument("--overlay", help="also write this mp4 with the objects drawn in")
+    segment.add_argument("--program", help="run what `ranet-jax export` wrote, instead of a checkpoint")
     add_network_options(segment)
     add_online_options(segment)
+    add_cache_option(segment)
 
     evaluate = add("evaluate", _evaluate, "Score masks on disk by the DAVIS protocol.")
     evaluate.add_argument("--davis", required=True, help="DAVIS folder (JPEGImages, Annotations, ImageSets)")
@@ -155,9 +185,50 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--objects", choices=("single", "multi"), default="single", help="which release it is")
     convert.add_argument("--reverse", action="store_true", help="from a checkpoint folder to a .pth file")
 
+    export = add("export", _export, "Write a network as one file that tracks with JAX alone, on CPU, CUDA GPU and TPU.")
+    export.add_argument("out", help="the file to write")
+    export.add_argument(
+        "--size", type=_frame_size, required=True, metavar="HEIGHTxWIDTH", help="of the frames, such as 480x864"
+    )
+    export.add_argument(
+        "--objects", type=int, default=1, metavar="N", help="most objects (room for 1, 2, 4, 8 or 16; default 1)"
+    )
+    export.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), help="compute dtype (default: the checkpoint's on this machine)"
+    )
+    add_network_options(export)
+
     info = add("info", _info, "Show versions, devices, and a checkpoint's parameters.")
     add_network_options(info)
     return parser
+
+
+def _checkpoint_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any]":
+    """What makes the tracker of the checkpoint that is asked for, and its variables."""
+    from ranet_jax.tracking.adapting import AdaptingTracker
+    from ranet_jax.tracking.tracker import make_tracker
+    from ranet_jax.weights import open_checkpoint
+
+    checkpoint = open_checkpoint(options.checkpoint, options.model)
+    adapt = online_adaptation(checkpoint.config, options.online_steps, options.online_learning_rate)
+
+    def make(frame_size: tuple[int, int], objects: int) -> "Tracker":
+        tracker = make_tracker(checkpoint.config, frame_size)
+        return tracker if adapt is None else AdaptingTracker(tracker, adapt)
+
+    return make, checkpoint.variables
+
+
+def _program_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any]":
+    """The same of a program; Flax and the networks are not imported."""
+    from ranet_jax.tracking.program import load_program
+
+    given = {"--checkpoint": options.checkpoint, "--model": options.model, "--online-steps": options.online_steps}
+    unwanted = [name for name, value in given.items() if value]
+    if unwanted:
+        raise InputError(f"--program has its own network, which stays as it is: leave out {' and '.join(unwanted)}")
+    program = load_program(options.program)
+    return program.tracker_for, program.variables
 
 
 def _segment(options: argparse.Namespace) -> None:
@@ -165,10 +236,9 @@ def _segment(options: argparse.Namespace) -> None:
     import rich.progress as progress
 
     from ranet_jax.tracking.segment import segment_video
-    from ranet_jax.weights import open_checkpoint
 
-    checkpoint = open_checkpoint(options.checkpoint, options.model)
-    adapt = online_adaptation(checkpoint.config, options.online_steps, options.online_learning_rate)
+    use_cache(options)
+    make_tracker, variables = _program_tracking(options) if options.program else _checkpoint_tracking(options)
     columns = (
         progress.TextColumn("segmenting"),
         progress.BarColumn(),
@@ -189,9 +259,9 @@ def _segment(options: argparse.Namespace) -> None:
             options.video,
             options.mask,
             options.out,
-            checkpoint,
+            make_tracker,
+            variables,
             overlay=options.overlay,
-            adapt=adapt,
             progress=report_progress,
         )
     frames, objects = report.stream.frames, report.objects
@@ -237,6 +307,23 @@ def _convert(options: argparse.Namespace) -> None:
     print(f"{options.source} -> {options.target}: {len(state_dict) - len(unused)} entries converted")
     if unused:
         print(f"left out, because the network never reads them: {', '.join(unused)}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from ranet_jax.tracking.export import export_program
+    from ranet_jax.weights import open_checkpoint
+
+    checkpoint = open_checkpoint(options.checkpoint, options.model)
+    description = export_program(checkpoint, options.out, options.size, objects=options.objects, dtype=options.dtype)
+    size, dtype = "x".join(map(str, description["frame_size"])), description["config"]["dtype"]
+    room, megabytes = _count(description["objects"], "object"), pathlib.Path(options.out).stat().st_size / 1e6
+    print(
+        f"{checkpoint.name} -> {options.out}: {checkpoint.config.TITLE}, {size}, {room}, {dtype}, {megabytes:.1f} MB,"
+        f" for {', '.join(description['platforms'])}"
+    )
+    licence = description["card"].get("licence")
+    if licence:
+        print(f"licence of the weights in it: {licence}")
 
 
 def _info(options: argparse.Namespace) -> None:

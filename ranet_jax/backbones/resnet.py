@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ranet_jax.backbones.pyramid import Pyramid, with_addition
-from ranet_jax.layers import Convolution, FrozenBatchNorm, InstanceNorm
+from ranet_jax.layers import Convolution, FrozenBatchNorm, InstanceNorm, residual_relu
 
 NORMS = {"instance": InstanceNorm, "batch": FrozenBatchNorm}
 EXPANSION = 4
@@ -39,7 +39,7 @@ class ResidualBlock(nn.Module):
         y = norm(name="norm3")(conv(self.planes * EXPANSION, 1, 1, "convolution3")(y))
         if self.project:
             x = norm(name="shortcut_norm")(conv(self.planes * EXPANSION, 1, self.stride, "shortcut_convolution")(x))
-        return nn.relu(x + y)
+        return residual_relu(x, y)
 
 
 class ResNet(nn.Module):

@@ -64,6 +64,17 @@ def peak_memory() -> int | None:
     return None
 
 
+def resident_memory() -> int:
+    """Bytes in use now: on an accelerator allocated there, on a CPU resident in this process; 0 if unknown."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return int((device.memory_stats() or {}).get("bytes_in_use", 0))
+    with contextlib.suppress(OSError):
+        found = re.search(r"VmRSS:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())
+        return int(found[1]) * 1024 if found else 0
+    return 0
+
+
 def measure_metric_speed(tree: DavisTree, sequence: str) -> float:
     """Median time for J and F of one object in one frame, on one core, in milliseconds.
 

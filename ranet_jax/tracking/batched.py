@@ -16,7 +16,7 @@ from ranet_jax.tracking.ranet import RANetTracker
 
 @dataclasses.dataclass(frozen=True)
 class BatchedTracker:
-    """Tracks b videos of one frame size and one object bucket (1, 2, 4, 8, 16), each as `tracker` would alone.
+    """Tracks b videos of one frame size and one object bucket, each as `tracker` would alone.
 
     Its state is the tracker's own with a leading axis of b on every array; a scalar (MRNet's frame number) is shared.
     So all videos of a batch start together, and a slot whose video has ended is not given to another one: it goes on

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int32, UInt8
 
 from ranet_jax.backbones import normalise
 from ranet_jax.models import Memory, MRNet, MRNetConfig
@@ -22,10 +22,13 @@ class TrackerState(NamedTuple):
     Attributes:
         memory: of the network, batch of one, objects padded to their bucket.
         ids: label id of each object slot; 0 for padding.
+        chosen: the past frame that the Mask-Ranking Module chose for each object slot in the frame before; 0 after the
+            first frame, and always 0 without the module.
     """
 
     memory: Memory
     ids: UInt8[Array, "n"]
+    chosen: Int32[Array, "n"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,7 @@ class MRNetTracker:
 
     The network sees the whole frame, as in the paper and in training: fitted into its input size, centred, black around
     it. Masks are fed back as they are there; label maps are decided from probabilities brought to the frame's own size.
-    One program is compiled for each (configuration, frame size, object bucket 1, 2, 4, 8, 16) in a process, however
+    One program is compiled for each (configuration, frame size, bucket of `OBJECT_BUCKETS`) in a process, however
     many trackers there are. `step` donates its state: use the one it returns.
 
     Attributes:
@@ -74,8 +77,24 @@ class MRNetTracker:
         Raises:
             InputError: the frame or the mask is not of `frame_size`, or it has no object or more than 16.
         """
-        padded = padded_ids(frame, label_map, self.frame_size)
-        return _init(variables, frame, label_map, padded, config=self.config, frame_size=self.frame_size)
+        return self.start(variables, frame, label_map, padded_ids(frame, label_map, self.frame_size))
+
+    def start(
+        self,
+        variables: Any,
+        frame: UInt8[np.ndarray | Array, "h w 3"],
+        label_map: UInt8[np.ndarray | Array, "h w"],
+        ids: UInt8[np.ndarray | Array, "n"],
+    ) -> TrackerState:
+        """`init` once the objects are known: it looks at no value, so it can be traced.
+
+        Args:
+            variables: of the network.
+            frame: the first frame, RGB, of `frame_size`.
+            label_map: its objects, of `frame_size`.
+            ids: see `padded_ids`.
+        """
+        return _init(variables, frame, label_map, ids, config=self.config, frame_size=self.frame_size)
 
     def step(
         self, variables: Any, state: TrackerState, frame: UInt8[np.ndarray | Array, "h w 3"]
@@ -118,7 +137,7 @@ def _init(
     masks = jnp.clip(canvas.place(masks, "linear"), 0.0, 1.0)[None]
     image = _network_input(frame, canvas, config)
     memory: Any = MRNet(config).apply(variables, image, masks, method="start")
-    return TrackerState(memory, ids)
+    return TrackerState(memory, ids, jnp.zeros(ids.shape, jnp.int32))
 
 
 @functools.partial(jax.jit, static_argnames=("config", "frame_size"), donate_argnames=("state",))
@@ -129,9 +148,11 @@ def _step(
     image = _network_input(frame, canvas, config)
     stepped: Any = MRNet(config).apply(variables, state.memory, image, method="step")
     memory: Memory = stepped[0]
+    found: dict[str, Any] = stepped[2]
+    chosen = found["selected"].frame[0] if config.mask_ranking else state.chosen
     probability = canvas.take(memory.previous[0], frame_size)
     if config.merging == "softmax":
         labels = label_slots(probability)
     else:
         probability, labels = merge_objects(probability, state.ids > 0, config.merging)
-    return TrackerState(memory, state.ids), labels_of_slots(labels, state.ids), probability
+    return TrackerState(memory, state.ids, chosen), labels_of_slots(labels, state.ids), probability

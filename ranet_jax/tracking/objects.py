@@ -6,7 +6,8 @@ from jaxtyping import Array, Float, Int32, UInt8
 
 from ranet_jax.errors import InputError
 
-OBJECT_BUCKETS = (1, 2, 4, 8, 16)
+OBJECT_BUCKETS = (1, 2, 3, 4, 5, 6, 8, 12, 16)
+"""Slots there are: most videos have up to six objects and pay for no more; each number is a program of its own."""
 VOID = 255
 
 
@@ -24,40 +25,45 @@ def object_ids(label_map: np.ndarray) -> list[int]:
     return ids
 
 
-def bucket_of(label_map: np.ndarray) -> int:
-    """The smallest of `OBJECT_BUCKETS` that holds the objects of a label map: trackers compile a program for each.
+def object_bucket(objects: int) -> int:
+    """How many slots a number of objects is padded to: the smallest of `OBJECT_BUCKETS` that holds them.
 
     Raises:
-        InputError: there is no object, or there are more than 16.
+        InputError: the number is not from 1 to 16.
     """
-    return _bucket(len(object_ids(label_map)))
+    if not 1 <= objects <= OBJECT_BUCKETS[-1]:
+        raise InputError(f"{objects} objects are not possible: give a number from 1 to {OBJECT_BUCKETS[-1]}")
+    return next(size for size in OBJECT_BUCKETS if size >= objects)
 
 
 def padded_ids(
-    frame: UInt8[np.ndarray | Array, "..."], label_map: UInt8[np.ndarray | Array, "..."], frame_size: tuple[int, int]
+    frame: UInt8[np.ndarray | Array, "..."],
+    label_map: UInt8[np.ndarray | Array, "..."],
+    frame_size: tuple[int, int],
+    slots: int | None = None,
 ) -> UInt8[np.ndarray, "n"]:
-    """The ids of a first frame's objects, with zeros up to the next bucket.
+    """The ids of a first frame's objects, with zeros up to the number of slots.
 
     Args:
         frame: the first frame.
         label_map: its objects: 0 background, 255 void (treated as background), any other value an object.
         frame_size: what both must have.
+        slots: how many there are; by default the objects' bucket.
 
     Raises:
-        InputError: the frame or the mask is not of `frame_size`, or it has no object or more than 16.
+        InputError: the frame or the mask is not of `frame_size`, or it has no object or more than slots.
     """
     for name, array in (("frame", frame), ("mask", label_map)):
         if array.shape[:2] != frame_size:
             size, expected = ("x".join(map(str, s)) for s in (array.shape[1::-1], frame_size[::-1]))
             raise InputError(f"the {name} is {size} pixels and the video {expected}: both must be of one size")
     ids = object_ids(np.asarray(label_map))
-    padded = np.zeros(_bucket(len(ids)), np.uint8)
+    slots = object_bucket(len(ids)) if slots is None else slots
+    if len(ids) > slots:
+        raise InputError(f"the mask has {len(ids)} objects and there is room for {slots}: leave some out")
+    padded = np.zeros(slots, np.uint8)
     padded[: len(ids)] = ids
     return padded
-
-
-def _bucket(objects: int) -> int:
-    return next(size for size in OBJECT_BUCKETS if size >= objects)
 
 
 def slots_of_labels(label_map: UInt8[Array, "h w"], ids: UInt8[Array, "n"]) -> Int32[Array, "h w"]:

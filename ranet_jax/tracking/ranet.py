@@ -46,7 +46,7 @@ class TrackerState(NamedTuple):
 class RANetTracker:
     """Tracks the objects of a first frame's label map through frames of one size.
 
-    One program is compiled for each (configuration, frame size, object bucket 1, 2, 4, 8, 16) in a process, however
+    One program is compiled for each (configuration, frame size, bucket of `OBJECT_BUCKETS`) in a process, however
     many trackers there are. `step` donates its state: use the one it returns.
 
     Attributes:
@@ -87,8 +87,24 @@ class RANetTracker:
         Raises:
             InputError: the frame or the mask is not of `frame_size`, or it has no object or more than 16.
         """
-        padded = padded_ids(frame, label_map, self.frame_size)
-        return _init(variables, frame, label_map, padded, config=self.config, frame_size=self.frame_size)
+        return self.start(variables, frame, label_map, padded_ids(frame, label_map, self.frame_size))
+
+    def start(
+        self,
+        variables: Any,
+        frame: UInt8[np.ndarray | Array, "h w 3"],
+        label_map: UInt8[np.ndarray | Array, "h w"],
+        ids: UInt8[np.ndarray | Array, "n"],
+    ) -> TrackerState:
+        """`init` once the objects are known: it looks at no value, so it can be traced.
+
+        Args:
+            variables: of the network.
+            frame: the first frame, RGB, of `frame_size`.
+            label_map: its objects, of `frame_size`.
+            ids: see `padded_ids`.
+        """
+        return _init(variables, frame, label_map, ids, config=self.config, frame_size=self.frame_size)
 
     def step(
         self, variables: Any, state: TrackerState, frame: UInt8[np.ndarray | Array, "h w 3"]

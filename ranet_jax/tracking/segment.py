@@ -4,7 +4,7 @@ import contextlib
 import pathlib
 import signal
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -13,13 +13,12 @@ from ranet_jax.io.masks import read_label_map
 from ranet_jax.io.overlay import OverlayWriter
 from ranet_jax.io.results import ResultWriter
 from ranet_jax.io.video import FrameReader, open_frames
-from ranet_jax.tracking.adapting import Adaptation, AdaptingTracker
 from ranet_jax.tracking.objects import object_ids
 from ranet_jax.tracking.stream import StreamReport, Tracker, stream
-from ranet_jax.tracking.tracker import make_tracker
-from ranet_jax.weights import Checkpoint
 
 Progress = Callable[[int, int | None], object]
+TrackerFactory = Callable[[tuple[int, int], int], Tracker]
+"""From height and width of the frames and the number of objects to what tracks them."""
 
 
 class SegmentReport(NamedTuple):
@@ -35,10 +34,10 @@ def segment_video(
     source: str,
     mask: str | pathlib.Path,
     out: str | pathlib.Path,
-    checkpoint: Checkpoint,
+    make_tracker: TrackerFactory,
+    variables: Any,
     *,
     overlay: str | pathlib.Path | None = None,
-    adapt: Adaptation | None = None,
     progress: Progress = lambda done, total: None,
 ) -> SegmentReport:
     """Segments a whole video.
@@ -47,9 +46,9 @@ def segment_video(
         source: video file, folder of frames, or camera index (ends at Ctrl-C, keeping what was done).
         mask: label image of the first frame: palette, gray ids, or 0/255 (docs/palette.md).
         out: folder for one palette PNG a frame, named like the frames.
-        checkpoint: the network.
+        make_tracker: makes the tracker; called once, before anything is written.
+        variables: the tracker's, arrays of JAX or NumPy.
         overlay: video file to draw the result into, as mp4.
-        adapt: fits the weights to the first frame before anything is tracked (online learning).
         progress: called after every frame with the number done and the total, where it is known.
 
     Returns:
@@ -58,6 +57,7 @@ def segment_video(
     Raises:
         InputError: any input is missing, unreadable or does not fit, or an output cannot be written. Frames decoded
             before a video breaks off are segmented and written first.
+        Exception: whatever `make_tracker` and the tracker raise.
     """
     label_map = read_label_map(mask)
     try:
@@ -71,17 +71,15 @@ def segment_video(
                 f"{mask}: the mask is {mask_width}x{mask_height} and the video {width}x{height}:"
                 " give a mask of the first frame's size"
             )
+        tracker = make_tracker(frames.size, objects)
         writer = None
         if overlay is not None:
             writer = resources.enter_context(OverlayWriter(overlay, frames.size, frames.frames_per_second))
         results = ResultWriter(out, writer)
         resources.enter_context(_interrupt_stops(frames))
-        tracker: Tracker = make_tracker(checkpoint.config, frames.size)
-        if adapt is not None:
-            tracker = AdaptingTracker(tracker, adapt)
         report = stream(
             tracker,
-            jax.device_put(checkpoint.variables),
+            jax.device_put(variables),
             frames,
             label_map,
             results,

@@ -97,12 +97,22 @@ def train_step(
         gradient, metrics = jax.lax.psum((gradient, metrics), axis_name)
     count = jnp.maximum(metrics["loss"].count, 1.0)
     gradient = jax.tree.map(lambda g: g / count, gradient)
+    metrics["gradient_norm"] = Mean(optax.tree.norm(gradient), jnp.ones(()))
+    return apply_gradient(state, gradient, function), metrics
+
+
+def apply_gradient(state: TrainState, gradient: Any, function: StepFunction) -> TrainState:
+    """The optimizer's part of a step: the weights moved along a gradient, and their running average after that.
+
+    Args:
+        state: before the step.
+        gradient: of the parameters, float32, the same on every device.
+        function: of which the optimizer and the average's decay count.
+    """
     updates, opt_state = function.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     average = update_average(state.ema_params, params, state.step, function.ema_decay)
-    metrics["gradient_norm"] = Mean(optax.tree.norm(gradient), jnp.ones(()))
-    new_state = state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema_params=average)
-    return new_state, metrics
+    return state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema_params=average)
 
 
 def _summed_gradient(state: TrainState, batch: Any, function: StepFunction) -> tuple[Any, Metrics]:

@@ -48,6 +48,7 @@ def test_tracking_gives_the_masks_of_training_s_scan_past_table_1_s_last_row(var
     for t, frame in enumerate(frames[1:]):
         state, label_map, probability = tracker.step(variables, state, frame)
         np.testing.assert_allclose(probability, scanned[t, 0], atol=1e-4)
+        np.testing.assert_array_equal(state.chosen, chosen["frame"][t, 0])
         winner = np.concatenate([1 - probability.sum(-1, keepdims=True), probability], axis=-1)
         clear = np.sort(winner, axis=-1)
         decided = clear[..., -1] - clear[..., -2] > 1e-3
@@ -60,24 +61,25 @@ def test_tracking_gives_the_masks_of_training_s_scan_past_table_1_s_last_row(var
 
 @pytest.mark.parametrize("size", [(50, 120), (97, 61)])
 def test_any_frame_size_comes_back_in_its_own_with_its_ids(variables, rng, size):
-    frames, labels = video(rng, size, (1, 5, 200))
+    ids = (1, 5, 9, 17, 33, 65, 200)
+    frames, labels = video(rng, size, ids)
     tracker = MRNetTracker(CONFIG, size)
     state = tracker.init(variables, frames[0], labels)
-    np.testing.assert_array_equal(state.ids, [1, 5, 200, 0])
+    np.testing.assert_array_equal(state.ids, [*ids, 0])
     np.testing.assert_array_equal(state.memory.valid, [[True, True, True, False]])
     state, label_map, probability = tracker.step(variables, state, frames[1])
     assert label_map.shape == size
     assert label_map.dtype == jnp.uint8
-    assert set(np.unique(label_map)) <= {0, 1, 5, 200}
-    assert probability.shape == (*size, 4)
-    np.testing.assert_array_equal(probability[..., 3], 0)
+    assert set(np.unique(label_map)) <= {0, *ids}
+    assert probability.shape == (*size, 8)
+    np.testing.assert_array_equal(probability[..., 7], 0)
     assert 0 <= float(probability.min()) <= float(probability.max()) <= 1
 
 
 def test_one_compilation_for_each_size_and_bucket_and_a_donated_state(variables, rng):
     size = (40, 70)
     before = compiled_steps()
-    for ids in ((1,), (7,), (1, 2, 3), (1, 2, 3, 4)):
+    for ids in ((1,), (7,), (1, 2, 3, 4, 5, 6, 9), (1, 2, 3, 4, 5, 6, 7, 8)):
         frames, labels = video(rng, size, ids)
         tracker = MRNetTracker(CONFIG, size)
         state = tracker.init(variables, frames[0], labels)

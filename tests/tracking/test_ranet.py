@@ -56,19 +56,20 @@ def test_any_frame_size_comes_back_in_its_own(network, rng, size):
 
 def test_label_ids_with_gaps_and_padding_of_the_bucket(network, rng):
     config, variables = network
-    frames, labels = video(rng, (64, 96), (1, 5, 200))
+    ids = (1, 5, 9, 17, 33, 65, 200)
+    frames, labels = video(rng, (64, 96), ids)
     tracker = RANetTracker(config, (64, 96))
     state = tracker.init(variables, frames[0], labels)
-    np.testing.assert_array_equal(state.ids, [1, 5, 200, 0])
-    np.testing.assert_array_equal(state.template.valid, [[True, True, True, False]])
+    np.testing.assert_array_equal(state.ids, [*ids, 0])
+    np.testing.assert_array_equal(state.template.valid, [[True] * 7 + [False]])
     for frame in frames[1:]:
         state, label_map, probability = tracker.step(variables, state, frame)
-        assert set(np.unique(label_map)) <= {0, 1, 5, 200}
-        np.testing.assert_array_equal(probability[..., 3], 0)
+        assert set(np.unique(label_map)) <= {0, *ids}
+        np.testing.assert_array_equal(probability[..., 7], 0)
 
 
 def test_padding_the_objects_changes_nothing(network, rng):
-    """Three objects in a bucket of four give what the network gives for exactly three."""
+    """Three objects in four slots give what the network gives for exactly three."""
     config, variables = network
     _, labels = video(rng, (64, 96), (1, 2, 3))
     image = jnp.asarray(rng.normal(size=(1, 64, 96, 3)), jnp.float32)
@@ -93,13 +94,13 @@ def test_one_compilation_for_each_size_and_bucket(network, rng):
     config, variables = network
     size = (72, 100)
     before = compiled_steps()
-    for ids in ((1,), (7,), (1, 2, 3), (1, 2, 3, 4)):
+    for ids in ((1,), (7,), (1, 2, 3, 4, 5, 6, 9), (1, 2, 3, 4, 5, 6, 7, 8)):
         frames, labels = video(rng, size, ids)
         tracker = RANetTracker(config, size)
         state = tracker.init(variables, frames[0], labels)
         for frame in frames[1:]:
             state, *_ = tracker.step(variables, state, frame)
-    # Buckets of one and of four: two programs, whatever the ids and however many trackers.
+    # Buckets of one and of eight: two programs, whatever the ids and however many trackers.
     assert compiled_steps() - before == 2
 
 

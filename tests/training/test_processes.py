@@ -20,7 +20,9 @@ pytestmark = pytest.mark.slow
 
 
 def _start(*arguments):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    # A killed process would leave half a program in the tests' shared cache.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("JAX_COMPILATION_CACHE")}
+    environment = {**kept, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     command = [*PROGRAM, *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
