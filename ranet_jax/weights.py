@@ -1,7 +1,8 @@
 """Checkpoints for inference: a folder with Orbax arrays and the configuration beside them, so that a path is enough.
 
     CHECKPOINT/
-        config.json     {"format": 1, "model": "ranet" or "mrnet", "config": {...}, "card": {...}, "files": {...}}
+        config.json     {"format": 1, "model": "ranet" or "mrnet", "config": {...}, "card": {...}, "files": {...},
+                         "fits": digest of the config that the arrays were found to fit}
         arrays/         the variables, written by Orbax
 
 Training checkpoints (optimizer, data position) are another thing: `ranet_jax.training.checkpoint`.
@@ -123,6 +124,7 @@ def save_checkpoint(
             "config": config.to_dict(),
             "card": card or {},
             "files": _digests(whole / "arrays"),
+            "fits": None if _misfits(config, arrays) else _config_digest(config),
         }
         (whole / "config.json").write_text(json.dumps(description, indent=2) + "\n")
         if path.exists():
@@ -161,7 +163,7 @@ def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
     """
     name = os.fspath(name_or_path)
     path = EMBEDDED / name if name in embedded_names() else pathlib.Path(name)
-    config, card, files = _read_description(path)
+    config, card, files, fits = _read_description(path)
     arrays = path / "arrays"
     found = _digests(arrays)
     damaged = sorted(name for name in files if found.get(name) != files[name])
@@ -177,7 +179,12 @@ def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
         raise InputError(f"{path}: the checkpoint is damaged or cut off ({reason}); copy or save it again") from error
     variables = jax.tree.map(lambda x: np.asarray(x).astype(np.float32), restored)
-    _check_shapes(path, config, variables)
+    # What was compared when it was saved is not compared again: tracing the network takes seconds.
+    if fits != _config_digest(config) and (wrong := _misfits(config, variables)):
+        raise InputError(
+            f"{path}: config.json does not fit the arrays ({len(wrong)} differ, the first is {wrong[0]});"
+            " restore the config the weights were saved with"
+        )
     return Checkpoint(name, config, variables, card)
 
 
@@ -187,8 +194,8 @@ def _digests(folder: pathlib.Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def _read_description(path: pathlib.Path) -> tuple[NetworkConfig, dict[str, Any], dict[str, str]]:
-    """The config, card and file digests of a checkpoint folder."""
+def _read_description(path: pathlib.Path) -> tuple[NetworkConfig, dict[str, Any], dict[str, str], str | None]:
+    """The config, card, file digests, and digest of the config that fits, of a checkpoint folder."""
     file = path / "config.json"
     if not path.exists():
         names = ", ".join(embedded_names())
@@ -204,17 +211,19 @@ def _read_description(path: pathlib.Path) -> tuple[NetworkConfig, dict[str, Any]
     if stored != FORMAT:
         raise InputError(f"{file}: format {stored} is not known here; update ranet-jax or save the checkpoint again")
     # Folders that do not say are older than the second network.
-    return config_from_dict(description.get("model", "ranet"), values), description.get("card", {}), files
+    config = config_from_dict(description.get("model", "ranet"), values)
+    return config, description.get("card", {}), files, description.get("fits")
 
 
-def _check_shapes(path: pathlib.Path, config: NetworkConfig, variables: Any) -> None:
-    expected = {
-        jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(expected_variables(config))
-    }
-    stored = {jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(variables)}
-    wrong = sorted(key for key in expected.keys() | stored.keys() if expected.get(key) != stored.get(key))
-    if wrong:
-        raise InputError(
-            f"{path}: config.json does not fit the arrays ({len(wrong)} differ, the first is {wrong[0]});"
-            " restore the config the weights were saved with"
-        )
+def _config_digest(config: NetworkConfig) -> str:
+    """SHA-256 of a config's network and fields."""
+    return hashlib.sha256(json.dumps([config.NETWORK, config.to_dict()], sort_keys=True).encode()).hexdigest()
+
+
+def _misfits(config: NetworkConfig, variables: Any) -> list[str]:
+    """Paths of the variables that a config's network has in another shape, or only one of the two has."""
+    expected, stored = (
+        {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        for tree in (expected_variables(config), variables)
+    )
+    return sorted(key for key in expected.keys() | stored.keys() if expected.get(key) != stored.get(key))

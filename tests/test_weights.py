@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from ranet_jax import weights
 from ranet_jax.backbones.efficientnet import STAGES, InvertedResidual
 from ranet_jax.errors import InputError
 from ranet_jax.models import RANetConfig
@@ -95,6 +96,17 @@ def test_a_misspelt_config_field_is_named(saved):
 def test_a_config_that_does_not_fit_the_arrays_is_named(saved):
     edit_config(saved, matching_features=7)
     with pytest.raises(InputError, match="does not fit the arrays"):
+        load_checkpoint(saved)
+
+
+def test_arrays_are_compared_with_the_config_once(saved, variables, monkeypatch):
+    """Tracing a network to know its shapes is most of the time that opening a checkpoint takes."""
+    monkeypatch.setattr(weights, "expected_variables", lambda config: pytest.fail("compared again"))
+    assert load_checkpoint(saved).config == CONFIG
+    monkeypatch.undo()
+    parameters = {name: values for name, values in variables["params"].items() if name != "ranking"}
+    save_checkpoint(saved, CONFIG, {**variables, "params": parameters})
+    with pytest.raises(InputError, match=r"does not fit the arrays.*'ranking'"):
         load_checkpoint(saved)
 
 

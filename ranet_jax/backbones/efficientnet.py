@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ranet_jax.backbones.pyramid import Pyramid, with_addition
-from ranet_jax.layers import Convolution, FrozenBatchNorm, depthwise_convolution
+from ranet_jax.layers import Convolution, FrozenBatchNorm, depthwise_convolution, parameter
 
 BATCH_NORM_EPSILON = 1e-3
 
@@ -62,7 +62,7 @@ class MaskStem(nn.Module):
     @nn.compact
     def __call__(self, masks: Float[Array, "m h w 1"]) -> Float[Array, "m h2 w2 d"]:
         """What masks add to the stem's output, before its norm."""
-        kernel = self.param("kernel", nn.initializers.zeros, (3, 3, 1, STEM_FEATURES), jnp.float32)
+        kernel = parameter(self, "kernel", nn.initializers.zeros, (3, 3, 1, STEM_FEATURES))
         return stem_convolution(masks, kernel, self.dtype)
 
 
@@ -84,7 +84,7 @@ class InvertedResidual(nn.Module):
             y = relu6(norm("expand_norm")(pointwise(c * self.stage.expansion, "expand")(y)))
         shape = (k, k, y.shape[-1])
         # He et al. 2015: a filter of one channel has k * k inputs.
-        kernel = self.param("depthwise", nn.initializers.normal(math.sqrt(2.0) / k), shape, jnp.float32)
+        kernel = parameter(self, "depthwise", nn.initializers.normal(math.sqrt(2.0) / k), shape)
         y = relu6(norm("depthwise_norm")(depthwise_convolution(y, kernel.astype(self.dtype), self.stride)))
         y = norm("project_norm")(pointwise(self.stage.features, "project")(y))
         return x + y if self.stride == 1 and c == self.stage.features else y
@@ -106,7 +106,7 @@ class EfficientNetLite0(nn.Module):
             addition: what a `mask_stem` makes of m / b masks of each image; the pyramid then has batch m.
         """
         kernel_shape = (3, 3, image.shape[-1], STEM_FEATURES)
-        kernel = self.param("stem", nn.initializers.he_normal(), kernel_shape, jnp.float32)
+        kernel = parameter(self, "stem", nn.initializers.he_normal(), kernel_shape)
         x = with_addition(stem_convolution(image, kernel, self.dtype), addition)
         x = relu6(FrozenBatchNorm(BATCH_NORM_EPSILON, name="stem_norm")(x))
         outputs = []

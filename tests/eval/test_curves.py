@@ -6,7 +6,7 @@ import pathlib
 import pytest
 from PIL import Image
 
-from eval import curves
+from eval import curves, figures
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_reports_are_read_and_evaluations_passed_over(runs):
     assert curves.read_metrics(runs / "short") == {"loss": [(1, 1.0), (2, 0.5)], "iou": [(1, 0.1), (2, 0.2)]}
 
 
-@pytest.mark.parametrize("suffix", curves.FORMATS)
+@pytest.mark.parametrize("suffix", figures.FORMATS)
 def test_the_same_runs_make_the_same_picture(runs, suffix, capsys):
     pytest.importorskip("matplotlib")
     pictures = []

@@ -66,7 +66,7 @@ def test_any_frame_size_comes_back_in_its_own_with_its_ids(variables, rng, size)
     tracker = MRNetTracker(CONFIG, size)
     state = tracker.init(variables, frames[0], labels)
     np.testing.assert_array_equal(state.ids, [*ids, 0])
-    np.testing.assert_array_equal(state.memory.valid, [[True, True, True, False]])
+    np.testing.assert_array_equal(state.memory.valid, [[True] * 7 + [False]])
     state, label_map, probability = tracker.step(variables, state, frames[1])
     assert label_map.shape == size
     assert label_map.dtype == jnp.uint8
