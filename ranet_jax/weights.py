@@ -172,9 +172,7 @@ def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
         raise InputError(f"{path}: the checkpoint is damaged or cut off ({damaged[0]}); copy or save it again")
     try:
         with ocp.PyTreeCheckpointer() as checkpointer:
-            tree = checkpointer.metadata(arrays.absolute()).item_metadata.tree
-            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-            restored = checkpointer.restore(arrays.absolute(), restore_args=as_numpy)
+            restored = checkpointer.restore(arrays.absolute())
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
         raise InputError(f"{path}: the checkpoint is damaged or cut off ({reason}); copy or save it again") from error
