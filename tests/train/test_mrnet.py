@@ -1,24 +1,32 @@
 """MRNet's recipes: their fields build, the curriculum cuts clips, and the real recipe, shrunk, runs and continues."""
 
+import functools
 import json
+import operator
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
+import torch
 
 from configs.mrnet_ablations import CHANGES
+from ranet_jax.backbones import backbone
+from ranet_jax.convert.torch_backbones import backbone_from_torch, resnet_entries
+from ranet_jax.convert.torch_file import read_torch_file
 from ranet_jax.data.config import SampleConfig
 from ranet_jax.errors import InputError
 from ranet_jax.models import MRNetConfig
+from ranet_jax.models.mrnet import MRNet
 from ranet_jax.training.loop import LoopConfig
 from ranet_jax.training.mrnet import MRNetObjective
 from ranet_jax.training.optimizer import OptimizerConfig
 from ranet_jax.weights import load_checkpoint
 from train.mrnet import PROGRAM, curriculum
 from train.options import Options, build, load_config, override
-from train.program import decisive, train
+from train.program import decisive, start_variables, train
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 RECIPES = (
@@ -98,3 +106,29 @@ def test_the_real_recipe_shrunk_runs_to_its_end_and_a_second_run_changes_nothing
     checkpoint = load_checkpoint(tmp_path / "run" / "inference")
     assert isinstance(checkpoint.config, MRNetConfig)
     assert checkpoint.card["steps"] == 6
+
+
+@pytest.mark.slow
+def test_torchvision_s_resnet_50_becomes_the_encoder_and_sees_no_mask_at_first(tmp_path, rng):
+    """From a file in torchvision's naming to features: those of the network of three channels, whatever the mask."""
+    module = backbone("resnet50", norm="batch")
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    stored = {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
+    for name, path, layout in resnet_entries((3, 4, 6, 3), prefix="", path=(), statistics=True):
+        leaf = functools.reduce(operator.getitem, path, shapes)
+        shape = leaf.shape if layout == "vector" else (leaf.shape[3], leaf.shape[2], *leaf.shape[:2])
+        value = rng.normal(size=shape) * np.sqrt(2 / np.prod(shape[1:]))
+        stored[name] = torch.from_numpy(np.float32(1 + 0.1 * np.abs(value) if layout == "vector" else value))
+    torch.save(stored, tmp_path / "resnet50.pth")
+    model = MRNetConfig(input_size=(64, 96))
+    config = load_config(str(CONFIGS / "mrnet_davis16.py"))
+    config.backbone_checkpoint = str(tmp_path / "resnet50.pth")
+    variables = start_variables(model, config)
+    image = jnp.asarray(rng.normal(size=(1, 64, 96, 3)), jnp.float32)
+    masks = jnp.asarray(rng.uniform(size=(1, 64, 96, 2)), jnp.float32)
+    encoded = jax.jit(functools.partial(MRNet(model).apply, method="encode"))(variables, image, masks)
+    own = backbone_from_torch(read_torch_file(tmp_path / "resnet50.pth"), "resnet50", norm="batch")
+    expected = jax.jit(module.apply)(own, image)
+    assert encoded.feature.shape == (1, 2, 2, 3, 2048)
+    for i in range(2):
+        np.testing.assert_allclose(encoded.feature[:, i], expected.c5, rtol=1e-4, atol=1e-4 * float(expected.c5.max()))
