@@ -37,23 +37,8 @@ def _quickly_compiled():
 
 
 @pytest.fixture
-def tree(tmp_path, rng):
-    for name, length in LENGTHS.items():
-        size = SIZES.get(name, SIZE)
-        for i in range(length):
-            truth = np.zeros(size, np.uint8)
-            truth[10:30, 10 + 4 * i : 40 + 4 * i] = 255
-            for kind, array, suffix in (
-                ("JPEGImages", rng.integers(0, 255, (*size, 3), dtype=np.uint8), "jpg"),
-                ("Annotations", truth, "png"),
-            ):
-                folder = tmp_path / "DAVIS" / kind / "480p" / name
-                folder.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(array).save(folder / f"{i:05d}.{suffix}")
-    lists = tmp_path / "DAVIS" / "ImageSets" / "2016"
-    lists.mkdir(parents=True)
-    (lists / "val.txt").write_text("\n".join(LENGTHS) + "\n")
-    return DavisTree(tmp_path / "DAVIS", 2016)
+def tree(write_davis):
+    return DavisTree(write_davis(LENGTHS, SIZES), 2016)
 
 
 @pytest.fixture
