@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+import hypothesis
 import jax
 import jaxtyping
 import numpy as np
@@ -14,6 +15,10 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # Every annotated function of the library is checked against its shapes and dtypes, in tests only.
 jaxtyping.install_import_hook("ranet_jax", "beartype.beartype")
