@@ -47,7 +47,7 @@ def instance_norm(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 def parameter(module: nn.Module, name: str, initializer: Any, shape: tuple[int, ...]) -> jax.Array:
     """A float32 parameter of a module: Flax's `param`, but quick to trace where the parameter exists.
 
-    Flax finds the shape that a parameter should have by tracing its initializer: half the time of tracing a step,
+    Flax finds the shape that a parameter should have by tracing its initializer: a third of the time of tracing a step,
     and so of a command's start when its program is compiled already.
 
     Raises:
