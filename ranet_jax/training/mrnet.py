@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from ranet_jax.backbones import normalise
+from ranet_jax.errors import InputError
 from ranet_jax.models import Memory, MRNet, MRNetConfig
 from ranet_jax.training.losses import Mean, intersection_over_union, mask_loss, masks_of_labels, mean_of_valid
 from ranet_jax.training.optimizer import frozen_backbone
@@ -25,11 +26,23 @@ class MRNetObjective:
             then grows with the state from frame to frame only. Of a frozen encoder that sees no masks, the features
             are kept, as they need no gradient.
         gradient_through_masks: whether a frame's loss reaches through the masks of the frames before it.
+        gradient_frames: the loss is that of a clip's last so many frames, and its gradient ends at the first of them;
+            the frames before only bring the state, mistakes included, to where tracking has it. 0: all frames.
     """
 
     dice_weight: float = 0.0
     remat: bool = True
     gradient_through_masks: bool = True
+    gradient_frames: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            InputError: a number of frames is negative.
+        """
+        if self.gradient_frames < 0:
+            raise InputError(f"objective.gradient_frames is {self.gradient_frames}: give 0 (all frames) or more")
 
 
 def mrnet_loss(config: MRNetConfig, objective: MRNetObjective, *, backbone_frozen: bool) -> LossFunction:
@@ -44,7 +57,7 @@ def mrnet_loss(config: MRNetConfig, objective: MRNetObjective, *, backbone_froze
         backbone_frozen: compute no gradient of the backbone's parameters; the stem's mask channel still learns.
 
     Returns:
-        The function; its metrics are `iou`, over all frames, and `last_iou`, of the clips' last.
+        The function; its metrics are `iou`, over all frames that the loss is of, and `last_iou`, of the clips' last.
     """
     model = MRNet(config)
 
@@ -68,7 +81,10 @@ def mrnet_loss(config: MRNetConfig, objective: MRNetObjective, *, backbone_froze
             # Inside a scan nothing can be merged with the forward pass: the barrier against it would only cost time.
             body = jax.checkpoint(body, prevent_cse=False, policy=keep)
         memory = start(model, variables, images[:, 0], labels[:, 0], valid.shape[1], frames=images.shape[1] - 1)
-        over_time = lambda x: jnp.moveaxis(x[:, 1:], 1, 0)
+        early = max(0, images.shape[1] - 1 - objective.gradient_frames) if objective.gradient_frames else 0
+        if early:
+            memory = _advance(model, variables, memory, images[:, 1 : 1 + early])
+        over_time = lambda x: jnp.moveaxis(x[:, 1 + early :], 1, 0)
         _, (losses, overlaps) = jax.lax.scan(body, memory, (over_time(images), over_time(labels)))
         summed = lambda means: Mean(jnp.sum(means.total), jnp.sum(means.count))
         last = Mean(overlaps.total[-1], overlaps.count[-1])
@@ -90,6 +106,14 @@ def start(
     masks = masks_of_labels(labels, objects)
     normalised = normalise(image, model.config.backbone)
     return model.apply(variables, normalised, masks, frames, method="start")  # type: ignore[return-value]
+
+
+def _advance(model: MRNet, variables: Any, memory: Memory, images: UInt8[Array, "b l height width 3"]) -> Memory:
+    """The state after these frames, of which only frame 0's part carries a gradient."""
+    fixed = jax.lax.stop_gradient(variables)
+    body = lambda memory, image: (_step(model, fixed, memory, image)[0], None)
+    later, _ = jax.lax.scan(body, jax.lax.stop_gradient(memory), jnp.moveaxis(images, 1, 0))
+    return later._replace(first_feature=memory.first_feature, first_mask=memory.first_mask)
 
 
 def _step(model: MRNet, variables: Any, memory: Memory, image: jax.Array) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ranet_jax.backbones import normalise
+from ranet_jax.errors import InputError
 from ranet_jax.models import MRNet, MRNetConfig
 from ranet_jax.training.losses import mask_loss, masks_of_labels
 from ranet_jax.training.mrnet import MRNetObjective, mrnet_loss, predict, rollout, start, temporary_bytes
@@ -68,8 +69,14 @@ def _unrolled(config, objective):
         weights = {**variables, "params": params}
         memory = start(model, weights, batch["images"][:, 0], batch["labels"][:, 0], 2)
         losses = []
+        without_gradient = LENGTH - 1 - (objective.gradient_frames or LENGTH - 1)
         for t in range(1, LENGTH):
             image = normalise(batch["images"][:, t], config.backbone)
+            if t <= without_gradient:
+                later, _, _ = model.apply(weights, memory, image, method="step")
+                later = jax.lax.stop_gradient(later)
+                memory = later._replace(first_feature=memory.first_feature, first_mask=memory.first_mask)
+                continue
             memory, logits, _ = model.apply(weights, memory, image, method="step")
             masks = masks_of_labels(batch["labels"][:, t], 2)
             losses.append(mask_loss(logits, masks, batch["valid"], dice_weight=objective.dice_weight).total)
@@ -86,16 +93,32 @@ def assert_close(a, b, tolerance=5e-3):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [LITE, STEM], ids=["decoder", "stem"])
-def test_the_scan_s_gradient_is_that_of_the_unrolled_loop(config):
-    objective = MRNetObjective(dice_weight=0.5)
+@pytest.mark.parametrize(
+    ("config", "frames"), [(LITE, 0), (STEM, 0), (STEM, 2)], ids=["decoder", "stem", "last two frames"]
+)
+def test_the_scan_s_gradient_is_that_of_the_unrolled_loop(config, frames):
+    objective = MRNetObjective(dice_weight=0.5, gradient_frames=frames)
+    frames = frames or LENGTH - 1
     value, expected = _unrolled(config, objective)
     found, (mean, metrics) = gradient(config, objective)
     np.testing.assert_allclose(mean.total, value, rtol=1e-4)
     assert_close(found, expected)
-    assert float(mean.count) == 3 * (LENGTH - 1)
-    assert float(metrics["iou"].count) == 3 * (LENGTH - 1)
+    assert float(mean.count) == 3 * frames
+    assert float(metrics["iou"].count) == 3 * frames
     assert float(metrics["last_iou"].count) == 3
+
+
+@pytest.mark.slow
+def test_a_clip_shorter_than_the_frames_with_a_gradient_is_like_any_other():
+    whole, (value, _) = gradient(LITE, MRNetObjective())
+    more, (same, _) = gradient(LITE, MRNetObjective(gradient_frames=LENGTH))
+    np.testing.assert_allclose(value.total, same.total, rtol=1e-6)
+    assert_close(more, whole)
+
+
+def test_a_negative_number_of_frames_is_named():
+    with pytest.raises(InputError, match=r"objective\.gradient_frames is -1"):
+        MRNetObjective(gradient_frames=-1)
 
 
 @pytest.mark.slow
