@@ -36,6 +36,8 @@ def convolve(
 
 def _convolution(x: Any, kernel: Any, stride: int, dilation: int) -> jax.Array:
     pad = dilation * (kernel.shape[0] - 1) // 2
+    if kernel.shape[-1] == 1 and stride == 1:
+        return _single_output(x, kernel, pad, dilation)
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -44,6 +46,21 @@ def _convolution(x: Any, kernel: Any, stride: int, dilation: int) -> jax.Array:
         rhs_dilation=(dilation, dilation),
         dimension_numbers=_NUMBERS,
     )
+
+
+def _single_output(x: Any, kernel: Any, pad: int, dilation: int) -> jax.Array:
+    """A convolution to one channel: one product for all taps, whose results are shifted and added up in float32.
+
+    Kernels of convolutions compute 16 output channels at once on a CPU, of which one would be kept.
+    """
+    _, h, w, _ = x.shape
+    taps = jnp.einsum("bhwc,ijc->bhwij", x, kernel[..., 0], preferred_element_type=jnp.float32)
+    taps = jnp.pad(taps, ((0, 0), (pad, pad), (pad, pad), (0, 0), (0, 0)))
+    total = jnp.zeros((), jnp.float32)
+    for i in range(kernel.shape[0]):
+        for j in range(kernel.shape[1]):
+            total = total + taps[:, i * dilation : i * dilation + h, j * dilation : j * dilation + w, i, j]
+    return total[..., None].astype(x.dtype)
 
 
 def _forward(x: Any, kernel: Any, stride: int, dilation: int) -> tuple[jax.Array, tuple[Any, Any]]:

@@ -156,12 +156,26 @@ def test_compute_dtype():
     assert compute_dtype("bfloat16") == jnp.bfloat16
 
 
-@pytest.mark.parametrize(("kernel_size", "stride", "dilation"), [(3, 1, 1), (3, 2, 1), (3, 1, 3), (7, 2, 1)])
-def test_a_convolution_s_written_gradient_is_the_derived_one(rng, kernel_size, stride, dilation):
+@pytest.mark.parametrize("dilation", [1, 3])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_a_convolution_to_one_channel_is_the_first_of_one_to_two(rng, kernel_size, dilation):
+    from ranet_jax.convolution import convolve
+
+    x, kernel = array(rng, 2, 9, 7, 6), array(rng, kernel_size, kernel_size, 6, 2)
+    together = convolve(x, kernel, 1, dilation)
+    np.testing.assert_allclose(convolve(x, kernel[..., :1], 1, dilation), together[..., :1], atol=1e-5)
+    assert convolve(x.astype(jnp.bfloat16), kernel[..., :1].astype(jnp.bfloat16), 1, dilation).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "dilation", "features"),
+    [(3, 1, 1, 4), (3, 2, 1, 4), (3, 1, 3, 4), (7, 2, 1, 4), (3, 1, 2, 1)],
+)
+def test_a_convolution_s_written_gradient_is_the_derived_one(rng, kernel_size, stride, dilation, features):
     """On even and odd sizes: a stride then leaves rows of the input out."""
     from ranet_jax.convolution import _convolution, convolve
 
-    kernel = jnp.asarray(rng.normal(size=(kernel_size, kernel_size, 3, 4)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(kernel_size, kernel_size, 3, features)), jnp.float32)
     for size in ((12, 14), (11, 13)):
         x = jnp.asarray(rng.normal(size=(2, *size, 3)), jnp.float32)
         gradient = lambda f, x=x: jax.jit(
