@@ -40,7 +40,10 @@ class StepTiming(NamedTuple):
 
 
 class LongVideo(NamedTuple):
-    """Median seconds of a step, and bytes resident, around an early frame and at the end of a long video."""
+    """Medians of a step's seconds and of the bytes resident after it, around an early frame and at a video's end.
+
+    What is resident swings by some MiB from step to step, as buffers are taken from the system and given back.
+    """
 
     early_seconds: float
     late_seconds: float
@@ -106,17 +109,18 @@ def time_long_video(config: NetworkConfig, variables: Any, frames: int, early: i
     pictures, labels = labelled_noise(1)
     tracker = make_tracker(config, FRAME_SIZE)
     state: Any = tracker.init(variables, pictures[0], labels)
-    seconds, resident = [], {}
+    seconds, resident = [], []
     with _compiled_once(config):
         for i in range(1, frames + 1):
             start = time.perf_counter()
             state, *_ = jax.block_until_ready(tracker.step(variables, state, pictures[i % 2]))
             seconds.append(time.perf_counter() - start)
-            if i in (early, frames):
-                resident[i] = resident_memory()
-    window = slice(early - WINDOW // 2, early + WINDOW // 2)
-    late = seconds[-WINDOW:]
-    return LongVideo(statistics.median(seconds[window]), statistics.median(late), resident[early], resident[frames])
+            resident.append(resident_memory())
+    around, late = slice(early - WINDOW // 2, early + WINDOW // 2), slice(-WINDOW, None)
+    median = statistics.median
+    return LongVideo(
+        median(seconds[around]), median(seconds[late]), int(median(resident[around])), int(median(resident[late]))
+    )
 
 
 def time_video(config: NetworkConfig, variables: Any) -> EndToEnd:
