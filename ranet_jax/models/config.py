@@ -106,6 +106,8 @@ class RANetConfig(NetworkConfig):
         crop: how the tracker cuts the network's input from a frame: "clip" (released: the box is clipped to the frame
             brought to `input_size`) or "pad" (the box keeps its shape, in the frame's own pixels; mean colour outside).
         crop_scale: how many times the object's extent a box is high and wide.
+        parts: which parts of a prediction the tracker keeps: "all" (released) or "connected": those that hang together
+            with the object's previous mask, see `ranet_jax.tracking.connected`.
         merging: "maximum" (released: p > 0.5 and the largest of all objects) or "softmax" (paper: over the objects'
             logits, the background's from the product of complements).
         dtype: compute dtype: "float32", "bfloat16", or "auto" (bfloat16 on GPU and TPU).
@@ -121,6 +123,7 @@ class RANetConfig(NetworkConfig):
         "ranking_gradient": ("straight_through", "none"),
         "decoder": ("pyramid", "lite"),
         "crop": ("clip", "pad"),
+        "parts": ("all", "connected"),
         "merging": ("maximum", "softmax"),
         "dtype": ("auto", "float32", "bfloat16"),
     }
@@ -145,6 +148,7 @@ class RANetConfig(NetworkConfig):
     multiscale_dilations: tuple[int, int, int] = (1, 3, 6)
     crop: str = "clip"
     crop_scale: float = 1.5
+    parts: str = "all"
     merging: str = "maximum"
     dtype: str = "auto"
 
@@ -166,6 +170,7 @@ class RANetConfig(NetworkConfig):
             "decoder": "lite",
             "crop": "pad",
             "crop_scale": 1.6,
+            "parts": "connected",
         }
         return cls(**(values | changes))
 

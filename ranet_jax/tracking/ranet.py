@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Float32, Int32, UInt8
 from ranet_jax.backbones import normalise
 from ranet_jax.models import RANet, RANetConfig, Template
 from ranet_jax.tracking.canvas import Canvas
+from ranet_jax.tracking.connected import drop_unconnected
 from ranet_jax.tracking.crop import box_of_mask, crop_frame, crop_labels, uncrop
 from ranet_jax.tracking.merge import merge_objects
 from ranet_jax.tracking.objects import (
@@ -161,7 +162,10 @@ def _step(
     image = _network_input(frame, canvas, state.box, config)
     previous = masks_of_slots(crop_labels(state.previous, state.box, config), n)
     logits, _ = RANet(config).apply(variables, image, state.template, previous)
-    probability = uncrop(jax.nn.sigmoid(logits[0]), state.box, canvas.size, config)
+    cropped = jax.nn.sigmoid(logits[0])
+    if config.parts == "connected":
+        cropped = drop_unconnected(cropped, previous[0])
+    probability = uncrop(cropped, state.box, canvas.size, config)
     valid = state.ids > 0
     merged, slots = merge_objects(probability, valid, config.merging)
     box = box_of_mask(slots > 0, config)

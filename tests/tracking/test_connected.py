@@ -1,0 +1,77 @@
+"""What hangs together with the previous mask, against OpenCV's connected components, and what is dropped for it."""
+
+import cv2
+import jax.numpy as jnp
+import numpy as np
+
+from ranet_jax.tracking.connected import ROUNDS, connected_cells, drop_unconnected
+
+
+def blobs(*boxes, shape=(64, 96)):
+    """A mask of rectangles (top, left, bottom, right)."""
+    mask = np.zeros(shape, np.float32)
+    for top, left, bottom, right in boxes:
+        mask[top:bottom, left:right] = 1
+    return mask
+
+
+def components_with_a_seed(cells, seeds):
+    _, labels = cv2.connectedComponents(cells.astype(np.uint8), connectivity=4)
+    return np.isin(labels, np.unique(labels[seeds & cells])) & cells
+
+
+def test_cells_are_those_of_opencv_s_components_with_a_seed(rng):
+    """Smoothed noise, so that components wind."""
+    for _ in range(20):
+        noise = cv2.GaussianBlur(rng.normal(size=(40, 56)), (0, 0), 1.5)
+        cells, seeds = noise > 0, rng.random((40, 56)) < 0.01
+        expected = components_with_a_seed(cells, seeds)
+        found = connected_cells(jnp.asarray(cells)[..., None], jnp.asarray(seeds)[..., None])
+        np.testing.assert_array_equal(np.asarray(found)[..., 0], expected)
+
+
+def test_a_way_may_take_as_many_turns_as_there_are_rounds_and_more():
+    """A comb's teeth hang on its back; stairs turn at every cell, a round takes two turns of them."""
+    steps = 2 * ROUNDS
+    stairs = np.zeros((steps + 2, steps + 2), bool)
+    for i in range(steps):
+        stairs[i, i] = stairs[i, i + 1] = True
+    seeds = np.zeros_like(stairs)
+    seeds[0, 0] = True
+    reached = np.asarray(connected_cells(jnp.asarray(stairs)[..., None], jnp.asarray(seeds)[..., None]))[..., 0]
+    assert reached[: ROUNDS - 1].sum() == stairs[: ROUNDS - 1].sum()
+    more = connected_cells(jnp.asarray(stairs)[..., None], jnp.asarray(seeds)[..., None], rounds=steps)
+    np.testing.assert_array_equal(np.asarray(more)[..., 0], stairs)
+
+
+def test_a_part_far_from_the_previous_mask_is_dropped_and_nothing_else_changes(rng):
+    previous = blobs((8, 8, 32, 32))
+    object_, distractor = blobs((10, 12, 36, 40)), blobs((44, 64, 60, 88))
+    probability = 0.4 * rng.random((64, 96)).astype(np.float32) + 0.55 * (object_ + distractor)
+    found = np.asarray(drop_unconnected(jnp.asarray(probability)[..., None], jnp.asarray(previous)[..., None]))[..., 0]
+    assert not np.any((found > 0.5) & (distractor > 0))
+    np.testing.assert_array_equal(found[:40], probability[:40])
+
+
+def test_a_part_must_share_a_cell_with_the_previous_mask():
+    """Another part touches it, so that not everything is kept anyway."""
+    previous = blobs((0, 0, 16, 14))
+    for left, kept in ((14, True), (16, False)):
+        probability = blobs((4, 4, 8, 8), (0, left, 16, left + 8))
+        found = drop_unconnected(jnp.asarray(probability)[..., None], jnp.asarray(previous)[..., None])
+        assert bool(jnp.any(found[:, 14:] > 0)) == kept
+
+
+def test_an_object_that_is_nowhere_near_keeps_everything():
+    """It may have come back elsewhere; and after a frame without it, there is no previous mask."""
+    part = jnp.asarray(blobs((40, 60, 56, 88)))[..., None]
+    for previous in (blobs((0, 0, 16, 16)), blobs()):
+        np.testing.assert_array_equal(drop_unconnected(part, jnp.asarray(previous)[..., None]), part)
+
+
+def test_objects_do_not_hold_each_other():
+    """The first object's distractor lies where the second one was."""
+    left, right = blobs((8, 8, 40, 40)), blobs((8, 64, 40, 88))
+    previous = jnp.stack([jnp.asarray(left), jnp.asarray(right)], axis=-1)
+    probability = jnp.stack([jnp.asarray(left + right), jnp.asarray(right)], axis=-1)
+    np.testing.assert_array_equal(drop_unconnected(probability, previous), previous)
