@@ -6,35 +6,26 @@ from jaxtyping import Array, Bool, Float
 
 CELL = 4
 """Pixels of the network's output along a cell's side: parts are told apart on cells."""
-ROUNDS = 16
-"""How many turns the longest way from the previous mask through a part may take; a round costs microseconds."""
 
 
-def connected_cells(
-    cells: Bool[Array, "h w n"], seeds: Bool[Array, "h w n"], rounds: int = ROUNDS
-) -> Bool[Array, "h w n"]:
-    """The cells from which a seed can be reached through cells, by rows and columns.
+def connected_cells(cells: Bool[Array, "h w n"], seeds: Bool[Array, "h w n"]) -> Bool[Array, "h w n"]:
+    """The cells from which a seed can be reached within h + w steps to one of four neighbours, over cells only.
 
-    A round fills every row's run of cells that has a seed, then every column's: as many rounds as a way has turns
-    are enough, where filling cell by cell would take as many as it has cells.
+    The number of steps is fixed: a loop of which it is known takes a CPU 1 ms at 64x112, one that ends when nothing is
+    added up to ten times as long, and an accelerator asks the host nothing. A corner-to-corner way takes h + w - 2.
 
     Args:
         cells: of every object.
         seeds: of every object; those outside `cells` do nothing.
-        rounds: a fixed number, so that an accelerator never asks the host whether to go on.
     """
-    fill = lambda _, reached: _fill_runs(_fill_runs(reached, cells, 1), cells, 0)
-    return jax.lax.fori_loop(0, rounds, fill, seeds & cells)
+    h, w, _ = cells.shape
 
+    def grow(_: jax.Array, reached: jax.Array) -> jax.Array:
+        padded = jnp.pad(reached, ((1, 1), (1, 1), (0, 0)))
+        rows, columns = padded[:, 1:-1], padded[1:-1]
+        return cells & (reached | rows[:-2] | rows[2:] | columns[:, :-2] | columns[:, 2:])
 
-def _fill_runs(reached: jax.Array, cells: jax.Array, axis: int) -> jax.Array:
-    """All cells of those runs along an axis of which one is reached."""
-    size = cells.shape[axis]
-    index = jax.lax.broadcasted_iota(jnp.int32, cells.shape, axis)
-    # Along the axis, and against it: was a reached cell passed after the last gap?
-    gap, start = (jax.lax.cummax(jnp.where(x, index, -1), axis) for x in (~cells, reached))
-    gap_after, stop = (jax.lax.cummin(jnp.where(x, index, size), axis, reverse=True) for x in (~cells, reached))
-    return cells & ((start > gap) | (stop < gap_after))
+    return jax.lax.fori_loop(0, h + w, grow, seeds & cells)
 
 
 def drop_unconnected(probability: Float[Array, "h w n"], previous: Float[Array, "h w n"]) -> Float[Array, "h w n"]:

@@ -4,7 +4,7 @@ import cv2
 import jax.numpy as jnp
 import numpy as np
 
-from ranet_jax.tracking.connected import ROUNDS, connected_cells, drop_unconnected
+from ranet_jax.tracking.connected import connected_cells, drop_unconnected
 
 
 def blobs(*boxes, shape=(64, 96)):
@@ -30,18 +30,21 @@ def test_cells_are_those_of_opencv_s_components_with_a_seed(rng):
         np.testing.assert_array_equal(np.asarray(found)[..., 0], expected)
 
 
-def test_a_way_may_take_as_many_turns_as_there_are_rounds_and_more():
-    """A comb's teeth hang on its back; stairs turn at every cell, a round takes two turns of them."""
-    steps = 2 * ROUNDS
-    stairs = np.zeros((steps + 2, steps + 2), bool)
-    for i in range(steps):
-        stairs[i, i] = stairs[i, i + 1] = True
-    seeds = np.zeros_like(stairs)
+def test_a_way_may_be_as_long_as_height_and_width():
+    """A snake of rows joined at alternate ends: its tail is too far away."""
+    h, w = 10, 12
+    snake, order = np.zeros((h, w), bool), []
+    for row in range(0, h, 2):
+        columns = range(w) if row % 4 == 0 else range(w - 1, -1, -1)
+        order += [(row, column) for column in columns]
+        if row + 1 < h:
+            order.append((row + 1, order[-1][1]))
+    for cell in order:
+        snake[cell] = True
+    seeds = np.zeros_like(snake)
     seeds[0, 0] = True
-    reached = np.asarray(connected_cells(jnp.asarray(stairs)[..., None], jnp.asarray(seeds)[..., None]))[..., 0]
-    assert reached[: ROUNDS - 1].sum() == stairs[: ROUNDS - 1].sum()
-    more = connected_cells(jnp.asarray(stairs)[..., None], jnp.asarray(seeds)[..., None], rounds=steps)
-    np.testing.assert_array_equal(np.asarray(more)[..., 0], stairs)
+    reached = np.asarray(connected_cells(jnp.asarray(snake)[..., None], jnp.asarray(seeds)[..., None]))[..., 0]
+    assert [bool(reached[cell]) for cell in order] == [i <= h + w for i in range(len(order))]
 
 
 def test_a_part_far_from_the_previous_mask_is_dropped_and_nothing_else_changes(rng):
