@@ -69,14 +69,18 @@ BatchChange = Callable[[int, dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 
 class StopSignal:
-    """Turns the first SIGTERM or SIGINT into a request to stop after the running step; a second one acts at once."""
+    """Turns the first SIGTERM or SIGINT into a request to stop after the running step; a second one acts at once.
+
+    Several processes have to stop after the same step, whichever of them was signalled. JAX agrees on one, but only if
+    its own handler gets the SIGTERM; SIGINT then does what it always does.
+    """
 
     def __init__(self) -> None:
         self.number: int | None = None
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignal":
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT) if jax.process_count() == 1 else ():
             self._previous[number] = signal.signal(number, self._request)
         return self
 
@@ -90,8 +94,8 @@ class StopSignal:
 
     def requested(self, step: int) -> bool:
         """Whether to stop after this step; all processes get the same answer."""
-        if jax.process_count() > 1:
-            return multihost_utils.reached_preemption_sync_point(step)
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
+            self.number = signal.SIGTERM
         return self.number is not None
 
 

@@ -75,17 +75,46 @@ def test_killed_at_any_moment_the_same_command_gives_the_losses_of_an_unbroken_r
     assert [line["step"] for line in _lines(cut)] == list(range(1, STEPS + 1))
 
 
+def _free_address():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return f"localhost:{probe.getsockname()[1]}"
+
+
+def _start_two(folder, steps, backend):
+    address = _free_address()
+    return [_start(folder, steps, 2, backend, f"{address},2,{index}") for index in range(2)]
+
+
+@pytest.mark.parametrize("signalled", [0, 1])
+def test_a_signal_to_one_process_stops_all_after_the_same_step_and_saves(tmp_path, signalled):
+    """More steps than there is time for, so that the run cannot end first."""
+    processes = _start_two(tmp_path, 100000, "pmap")
+    deadline = time.monotonic() + 200
+    while not any(step >= 3 for step in _saved(tmp_path)[0]):
+        assert all(process.poll() is None for process in processes), "a process ended by itself"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    processes[signalled].send_signal(signal.SIGTERM)
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 128 + signal.SIGTERM, errors
+    complete, unfinished = _saved(tmp_path)
+    last = _lines(tmp_path)[-1]["step"]
+    assert max(complete) == last
+    assert not unfinished
+    for process in _start_two(tmp_path, last + 2, "pmap"):
+        _finish(process)
+    assert [line["step"] for line in _lines(tmp_path)] == list(range(1, last + 3))
+
+
 @pytest.mark.parametrize("backend", ["pmap", "shard_map"])
 def test_two_processes_of_two_devices_do_what_one_of_four_does(tmp_path, backend):
     one, two = tmp_path / "one", tmp_path / "two"
     _finish(_start(one, 6, 4, backend))
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        address = f"localhost:{probe.getsockname()[1]}"
     # Four steps, and in new processes the other two: the checkpoint is that of both.
     for steps in (4, 6):
-        processes = [_start(two, steps, 2, backend, f"{address},2,{index}") for index in range(2)]
-        for process in processes:
+        for process in _start_two(two, steps, backend):
             _finish(process)
     ours, theirs = _lines(two), _lines(one)
     assert [line["step"] for line in ours] == list(range(1, 7))

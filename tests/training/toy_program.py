@@ -1,6 +1,7 @@
 """Trains the toy network in a process of its own, to be killed or to be one of several.
 
-Arguments: workdir, steps, local devices, backend, and HOST:PORT,COUNT,INDEX for one of several processes.
+Arguments: workdir, steps, local devices, backend, and HOST:PORT,COUNT,INDEX for one of several processes. The exit
+code is that of the training programs: 128 and the signal that stopped it.
 """
 
 import pathlib
@@ -29,7 +30,7 @@ def main(workdir: str, steps: str, devices: str, backend: str, distributed: str 
         folder, steps=int(steps), first_step=first, console=Console(quiet=True), active=index == 0
     )
     with Checkpoints(folder / "checkpoints", keep=2, config={}) as checkpoints:
-        run(
+        outcome = run(
             toy_step(backend),
             initial_state(VARIABLES, toy_function().optimizer),
             make_dataset(4 // processes, process=slice(index, None, processes)),
@@ -37,6 +38,7 @@ def main(workdir: str, steps: str, devices: str, backend: str, distributed: str 
             checkpoints=checkpoints,
             reporter=reporter,
         )
+    sys.exit(0 if outcome.stopped_by is None else 128 + outcome.stopped_by)
 
 
 if __name__ == "__main__":
