@@ -12,7 +12,8 @@ several objects (`data.sample.max_objects`), an encoder that learns (`optimizer.
 (`data.parts.davis.without`); `configs/ranet_lite_ablations.py` measures them.
 
 Cost: about 1.9 s a step on two CPU cores that do nothing else, so 130 minutes; 5 GB of memory, of which 4 keep
-decoded frames. Expected: what `docs/results.md` says of the shipped weights, which two runs of this recipe made.
+decoded frames. Expected: about what `docs/results.md` says of the shipped weights, which took 3,200 steps in two runs
+(the first without ghosts and `longboard`).
 """
 
 import ml_collections

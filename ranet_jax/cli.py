@@ -191,7 +191,11 @@ def _parser() -> argparse.ArgumentParser:
         "--size", type=_frame_size, required=True, metavar="HEIGHTxWIDTH", help="of the frames, such as 480x864"
     )
     export.add_argument(
-        "--objects", type=int, default=1, metavar="N", help="most objects (room for 1, 2, 4, 8 or 16; default 1)"
+        "--objects",
+        type=int,
+        default=1,
+        metavar="N",
+        help="most objects (room for the next of 1 to 6, 8, 12, 16; default 1)",
     )
     export.add_argument(
         "--dtype", choices=("float32", "bfloat16"), help="compute dtype (default: the checkpoint's on this machine)"

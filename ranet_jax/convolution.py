@@ -31,13 +31,19 @@ def convolve(
     Returns:
         In the dtype of x.
     """
-    return _convolution(x, kernel, stride, dilation)
+    return _forward_convolution(x, kernel, stride, dilation)
+
+
+def _forward_convolution(x: Any, kernel: Any, stride: int, dilation: int) -> jax.Array:
+    plain = lambda x, kernel: _convolution(x, kernel, stride, dilation)
+    if kernel.shape[-1] > 1 or stride > 1:
+        return plain(x, kernel)
+    single = lambda x, kernel: _single_output(x, kernel, dilation)
+    return jax.lax.platform_dependent(x, kernel, cpu=single, default=plain)
 
 
 def _convolution(x: Any, kernel: Any, stride: int, dilation: int) -> jax.Array:
     pad = dilation * (kernel.shape[0] - 1) // 2
-    if kernel.shape[-1] == 1 and stride == 1:
-        return _single_output(x, kernel, pad, dilation)
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -48,12 +54,13 @@ def _convolution(x: Any, kernel: Any, stride: int, dilation: int) -> jax.Array:
     )
 
 
-def _single_output(x: Any, kernel: Any, pad: int, dilation: int) -> jax.Array:
+def _single_output(x: Any, kernel: Any, dilation: int) -> jax.Array:
     """A convolution to one channel: one product for all taps, whose results are shifted and added up in float32.
 
     Kernels of convolutions compute 16 output channels at once on a CPU, of which one would be kept.
     """
     _, h, w, _ = x.shape
+    pad = dilation * (kernel.shape[0] - 1) // 2
     taps = jnp.einsum("bhwc,ijc->bhwij", x, kernel[..., 0], preferred_element_type=jnp.float32)
     taps = jnp.pad(taps, ((0, 0), (pad, pad), (pad, pad), (0, 0), (0, 0)))
     total = jnp.zeros((), jnp.float32)
@@ -64,7 +71,7 @@ def _single_output(x: Any, kernel: Any, pad: int, dilation: int) -> jax.Array:
 
 
 def _forward(x: Any, kernel: Any, stride: int, dilation: int) -> tuple[jax.Array, tuple[Any, Any]]:
-    return _convolution(x, kernel, stride, dilation), (x, kernel)
+    return _forward_convolution(x, kernel, stride, dilation), (x, kernel)
 
 
 def _backward(stride: int, dilation: int, inputs: tuple[Any, Any], gradient: Any) -> tuple[jax.Array, jax.Array]:

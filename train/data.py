@@ -32,7 +32,7 @@ def part(kind: str, folder: str, sample: str, *, weight: float = 1.0, split: str
     """Fields of one part of the data mixture.
 
     Args:
-        kind: "davis2016", "davis2017", "msra10k", "ecssd", "hku_is", "soc", "ilso", or "packed" (by eval or
+        kind: "davis2016", "davis2017", "msra10k", "ecssd", "hku_is", "soc", "ilso", or "packed" (by
             `ranet_jax.data.builders.pack`).
         folder: below `config.data.root`.
         sample: "video_pair", "static_pair" or "clip".
@@ -124,4 +124,6 @@ def _open_source(folder: pathlib.Path, values: ml_collections.ConfigDict) -> Sou
     if values.kind not in _IMAGE_SETS:
         kinds = ", ".join(("davis2016", "davis2017", *_IMAGE_SETS))
         raise InputError(f"data kind {values.kind!r} is unknown: choose one of {kinds}")
+    if values.only or values.without:
+        raise InputError(f"data kind {values.kind} is read whole: only and without are for davis2016 and davis2017")
     return _IMAGE_SETS[values.kind](folder)

@@ -1,4 +1,4 @@
-"""Which parts of a prediction hang together with the previous mask: distractors that only look alike do not."""
+"""Connected components of a prediction that touch the previous mask: distractors that only look alike do not."""
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,10 @@ CELL = 4
 
 
 def connected_cells(cells: Bool[Array, "h w n"], seeds: Bool[Array, "h w n"]) -> Bool[Array, "h w n"]:
-    """The cells from which a seed can be reached within h + w steps to one of four neighbours, over cells only.
+    """Geodesic dilation of the seeds: the cells they reach within h + w steps to one of four neighbours, over cells.
 
-    The number of steps is fixed: a loop of which it is known takes a CPU 1 ms at 64x112, one that ends when nothing is
-    added up to ten times as long, and an accelerator asks the host nothing. A corner-to-corner way takes h + w - 2.
+    The number of steps is fixed: on a CPU such a loop is faster than one that ends when nothing is added
+    (docs/performance.md), and an accelerator asks the host nothing. From corner to corner it is h + w - 2 steps.
 
     Args:
         cells: of every object.
@@ -34,13 +34,17 @@ def drop_unconnected(probability: Float[Array, "h w n"], previous: Float[Array, 
     On held-out videos this was worth 2 points of J&F, and parts that begin near that mask rather than on it less
     (docs/results.md): what looks like the object mostly stands apart from it.
 
-    An object of which nothing would be left keeps everything: it may have come back elsewhere.
+    An object of which nothing would be left keeps everything: it may have come back elsewhere. What the rule gets
+    wrong: a piece that comes out from behind something, apart from the rest, stays away until it touches it; and an
+    object that has left its old place altogether is dropped if anything that looks like it is there.
 
     Args:
-        probability: in [0, 1]; h and w are multiples of `CELL`.
+        probability: in [0, 1]; h and w are multiples of `CELL`. Above 0.5 is foreground (where `merging` is "softmax",
+            a pixel can be the object's with less, and is not dropped then).
         previous: masks of the previous frame, 0 or 1, in the same geometry.
     """
     h, w, n = probability.shape
+    assert h % CELL == w % CELL == 0, f"{h}x{w} is not a multiple of {CELL}"
     pooled = lambda x: jnp.max(x.reshape(h // CELL, CELL, w // CELL, CELL, n), axis=(1, 3))
     cells = pooled(probability) > 0.5
     seeds = cells & (pooled(previous) > 0.5)

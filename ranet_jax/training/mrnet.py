@@ -26,8 +26,9 @@ class MRNetObjective:
             then grows with the state from frame to frame only. Of a frozen encoder that sees no masks, the features
             are kept, as they need no gradient.
         gradient_through_masks: whether a frame's loss reaches through the masks of the frames before it.
-        gradient_frames: the loss is that of a clip's last so many frames, and its gradient ends at the first of them;
-            the frames before only bring the state, mistakes included, to where tracking has it. 0: all frames.
+        gradient_frames: truncated back-propagation through time: the loss is that of a clip's last so many frames, and
+            its gradient reaches these and frame 0; the frames between only bring the state, mistakes included, to
+            where tracking has it. 0: all frames.
     """
 
     dice_weight: float = 0.0
@@ -70,7 +71,9 @@ def mrnet_loss(config: MRNetConfig, objective: MRNetObjective, *, backbone_froze
         def body(memory: Memory, frame: tuple[jax.Array, jax.Array]) -> tuple[Memory, tuple[Mean, Mean]]:
             memory, logits, _ = _step(model, variables, memory, frame[0])
             if not objective.gradient_through_masks:
-                memory = jax.lax.stop_gradient(memory)
+                memory = memory._replace(
+                    previous=jax.lax.stop_gradient(memory.previous), masks=jax.lax.stop_gradient(memory.masks)
+                )
             masks = masks_of_labels(frame[1], valid.shape[1])
             total = mask_loss(logits, masks, valid, dice_weight=objective.dice_weight)
             return memory, (total, mean_of_valid(intersection_over_union(logits, masks), valid))

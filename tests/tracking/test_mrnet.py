@@ -1,5 +1,7 @@
 """MRNet's tracker: the same masks as training's scan, sizes, ids, compilations, a state that does not grow."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,11 +40,18 @@ def video(rng, size, ids, count=4):
     return frames, labels
 
 
-def test_tracking_gives_the_masks_of_training_s_scan_past_table_1_s_last_row(variables, rng):
+@pytest.mark.parametrize("mask_input", ["decoder", "stem"])
+def test_tracking_gives_the_masks_of_training_s_scan_past_table_1_s_last_row(variables, rng, mask_input):
+    config = CONFIG
+    if mask_input == "stem":
+        config = dataclasses.replace(CONFIG, mask_input="stem")
+        variables = initial_variables(config, seed=1)
+        for leaf in jax.tree.leaves(variables["params"]["mask_stem"]):  # it starts at zero, and would do nothing
+            leaf[:] = rng.normal(size=leaf.shape) * 0.1
     frames, labels = video(rng, (32, 64), (1, 2), count=31)
     batch = {"images": frames[None], "labels": np.stack([labels] * 31)[None], "valid": np.ones((1, 2), bool)}
-    scanned, chosen = jax.jit(rollout, static_argnums=0)(CONFIG, variables, jax.tree.map(jnp.asarray, batch))
-    tracker = MRNetTracker(CONFIG, (32, 64))
+    scanned, chosen = jax.jit(rollout, static_argnums=0)(config, variables, jax.tree.map(jnp.asarray, batch))
+    tracker = MRNetTracker(config, (32, 64))
     state = tracker.init(variables, frames[0], labels)
     shapes = jax.tree.map(lambda x: (x.shape, x.dtype), state)
     for t, frame in enumerate(frames[1:]):

@@ -1,5 +1,7 @@
 """The tracker: sizes, label ids, objects that come to nothing, compilations, and the host's part in a step."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from ranet_jax.errors import InputError
 from ranet_jax.models import RANet, RANetConfig
+from ranet_jax.tracking import ranet
 from ranet_jax.tracking.ranet import Canvas, RANetTracker, compiled_steps, object_ids
 from ranet_jax.weights import initial_variables
 
@@ -88,6 +91,24 @@ def test_vanished_objects_and_empty_frames_keep_running(network, rng):
     assert np.isfinite(np.asarray(probability)).all()
     state, _, probability = tracker.step(variables, state, frames[1])
     assert np.isfinite(np.asarray(probability)).all()
+
+
+def test_the_configuration_decides_which_parts_of_a_prediction_are_kept(rng, monkeypatch):
+    """Traced, not run: `tests/tracking/test_connected.py` has what is dropped."""
+    seen = []
+
+    def drop(probability, previous):
+        seen.append((probability.shape, previous.shape))
+        return probability
+
+    monkeypatch.setattr(ranet, "drop_unconnected", drop)
+    frames, labels = video(rng, (64, 96), (1, 2))
+    for parts, calls in (("all", 0), ("connected", 1)):
+        # A number of maps that no other test has: what was traced before is not traced again.
+        config = dataclasses.replace(CONFIGS["pad"], parts=parts, kept_maps=12)
+        tracker, variables = RANetTracker(config, (64, 96)), initial_variables(config)
+        jax.eval_shape(tracker.step, variables, tracker.init(variables, frames[0], labels), frames[1])
+        assert seen == [((64, 96, 2), (64, 96, 2))] * calls
 
 
 def test_one_compilation_for_each_size_and_bucket(network, rng):

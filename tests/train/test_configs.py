@@ -6,8 +6,10 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from ranet_jax.data.builders import Ecssd, pack
 from ranet_jax.data.config import SampleConfig
 from ranet_jax.errors import InputError
 from ranet_jax.models import RANetConfig
@@ -16,8 +18,9 @@ from ranet_jax.training.optimizer import OptimizerConfig, build_optimizer
 from ranet_jax.training.ranet import RANetObjective, ranet_loss
 from ranet_jax.training.step import StepFunction, initial_state, train_step
 from ranet_jax.weights import initial_variables
+from train.data import data_fields, open_batches, part
 from train.options import Options, build, load_config, override
-from train.program import decisive, train
+from train.program import decisive, evaluate, train
 from train.ranet import PROGRAM
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
@@ -105,6 +108,33 @@ def test_the_real_recipe_shrunk_runs_to_its_end_and_leaves_a_usable_network(name
     assert checkpoint.config.input_size == (64, 96)
     assert checkpoint.card["steps"] == 6
     assert json.loads((tmp_path / "run" / "config.json").read_text())["loop"]["steps"] == 6
+
+
+def test_the_weights_of_a_training_are_scored_as_a_tracker(data_root, tmp_path):
+    config = override(_load("ranet_lite_davis16.py"), [f"--config.data.root={data_root}"])
+    model = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6))
+    scores = evaluate(model, config, tmp_path, initial_variables(model), 3)
+    assert scores.keys() == {"J&F-Mean", "J-Mean", "F-Mean"}
+    assert all(0 <= value <= 100 for value in scores.values())
+    np.testing.assert_allclose(scores["J&F-Mean"], (scores["J-Mean"] + scores["F-Mean"]) / 2)
+    config.evaluation.sequences = ("walk",)
+    with pytest.raises(InputError, match="'walk' is not in the split 'val'"):
+        evaluate(model, config, tmp_path, {}, 3)
+
+
+def test_a_packed_part_gives_the_samples_of_its_folder(data_root, tmp_path):
+    packed = pack(Ecssd, data_root / "ECSSD", tmp_path)
+    first = []
+    for kind, folder in (("ecssd", data_root / "ECSSD"), ("packed", packed)):
+        sample = SampleConfig(size=(64, 96))
+        data = data_fields(sample, images=part(kind, str(folder), "static_pair"))
+        first.append(next(iter(open_batches(data, batch_size=2, seed=0).dataset)))
+    assert first[0].keys() == first[1].keys()
+    for name in first[0].keys() - {"name"}:
+        np.testing.assert_array_equal(first[0][name], first[1][name])
+    data.parts.images.without = ("0001",)
+    with pytest.raises(InputError, match="packed is read whole"):
+        open_batches(data, batch_size=2, seed=0)
 
 
 def test_wrong_values_are_found_before_anything_is_computed(data_root, tmp_path):

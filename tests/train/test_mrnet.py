@@ -4,6 +4,7 @@ import functools
 import json
 import operator
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -92,14 +93,21 @@ def test_an_impossible_curriculum_is_named(stages):
 
 
 @pytest.mark.slow
-def test_the_real_recipe_shrunk_runs_to_its_end_and_a_second_run_changes_nothing(data_root, tmp_path, capsys):
+def test_the_real_recipe_shrunk_runs_to_its_end_and_continues_as_if_it_had_never_stopped(data_root, tmp_path, capsys):
     config = override(load_config(str(CONFIGS / "mrnet_lite_davis16.py")), [f"--config.data.root={data_root}"])
+    weights = lambda: load_checkpoint(tmp_path / "run" / "inference").variables
     try:
-        for _ in range(2):
+        assert train(PROGRAM, Options(config, tmp_path / "run", smoke=True, distributed=None)) == 0
+        assert "done: 6 steps" in capsys.readouterr().out
+        whole = weights()
+        for kill in (False, True):
+            if kill:  # in the second half: the newest checkpoint is then that of step 3
+                shutil.rmtree(tmp_path / "run" / "checkpoints" / "6")
+                shutil.rmtree(tmp_path / "run" / "inference")
             assert train(PROGRAM, Options(config, tmp_path / "run", smoke=True, distributed=None)) == 0
+            jax.tree.map(np.testing.assert_array_equal, weights(), whole)
     finally:
         jax.config.update("jax_disable_most_optimizations", False)
-    assert "done: 6 steps" in capsys.readouterr().out
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6]
     assert all({"loss", "iou", "last_iou", "gradient_norm"} <= line.keys() for line in lines)
