@@ -32,6 +32,8 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python -m eval.benchmark --model released --objects 1,5
 	$(BIN)/python -m eval.benchmark --model lite --objects 1,5
 	$(BIN)/python -m eval.benchmark --model lite --video --start-up
+	$(BIN)/python -m eval.benchmark --model released --roofline --lockstep
+	$(BIN)/python -m eval.benchmark --model lite --roofline
 
 clean:
 	rm -rf $(VENV) build dist demo-output

@@ -2,9 +2,10 @@
 
 Every figure is a median, and a yardstick (the rate of a matrix product: float32, on an accelerator bfloat16) is taken
 in turn with it, so that both see the same machine. Of a network also `--length` (a late frame of a long video),
-`--video` (files included) and `--start-up`. More: `--train` (memory and speed of a training step of RANet, the memory
-of a gradient of MRNet through a clip), `--data DAVIS` (training samples a second), `--metrics DAVIS` (J and F), and
-where a training step's time goes and what its choices cost (`--help`, "training, in detail").
+`--video` (files included), `--start-up`, `--roofline` (what bounds a step) and `--lockstep` (several videos at once, on
+accelerators). More: `--train` (memory and speed of a training step of RANet, the memory of a gradient of MRNet through
+a clip), `--data DAVIS` (training samples a second), `--metrics DAVIS` (J and F), and where a training step's time goes
+and what its choices cost (`--help`, "training, in detail").
 """
 
 import argparse
@@ -17,6 +18,7 @@ from typing import Any
 import jax
 
 from eval import training_report
+from eval.roofline import print_lockstep, print_roofline
 from eval.tracking_speed import WINDOW, time_long_video, time_start_up, time_step, time_video
 from eval.training_step import measure_clip_memory, measure_training_step
 from ranet_jax.cli import Parser, run
@@ -36,6 +38,10 @@ CLIP_GRADIENTS = (("configs/mrnet_lite_davis16.py", 2), ("configs/mrnet_davis16.
 
 Only the first without `--full-clips`: compiling the second takes minutes.
 """
+SPECIAL = ("length", "video", "start_up", "roofline", "lockstep")
+"""What may be asked for of a network's tracking beside its plain steps."""
+LOCKSTEP_VIDEOS = (1, 8, 16)
+"""How many videos `--lockstep` tracks at once."""
 
 
 def open_network(name: str) -> tuple[NetworkConfig, Any]:
@@ -168,6 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--length", type=int, metavar="FRAMES", help="with --model: a late frame against an early one")
     parser.add_argument("--video", action="store_true", help="with --model: the embedded clip, files included")
     parser.add_argument("--start-up", action="store_true", help="with --model: from a command's start to its masks")
+    parser.add_argument("--roofline", action="store_true", help="with --model: products, memory, and the step")
+    parser.add_argument("--lockstep", action="store_true", help="with --model: bfloat16 videos on an accelerator")
     parser.add_argument("--repeats", type=int, default=7, help="timed steps (default 7)")
     parser.add_argument("--train", action="store_true", help="measure training steps and gradients through clips")
     parser.add_argument("--full-clips", action="store_true", help="with --train: clips of the full-size MRNet, too")
@@ -188,8 +196,9 @@ def _benchmark(options: argparse.Namespace) -> None:
         raise InputError("nothing to measure: give --model, --train, --metrics, --data or another (see --help)")
     if options.length is not None and options.length < 200:
         raise InputError(f"--length {options.length}: give 200 frames or more, as frame 100 is compared with the last")
-    if (options.length or options.video or options.start_up) and not options.model:
-        raise InputError("--length, --video and --start-up measure a network: give --model, too")
+    if any(getattr(options, name) for name in SPECIAL) and not options.model:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in SPECIAL)
+        raise InputError(f"{names} measure a network: give --model, too")
     if options.model:
         benchmark_tracking(options)
     if options.train:
@@ -211,7 +220,11 @@ def benchmark_tracking(options: argparse.Namespace) -> None:
         benchmark_video(options.model)
     if options.start_up:
         benchmark_start_up(options.model)
-    if not (options.length or options.video or options.start_up):
+    if options.roofline:
+        print_roofline(options.model, *open_network(options.model), options.repeats)
+    if options.lockstep:
+        print_lockstep(options.model, *open_network(options.model), LOCKSTEP_VIDEOS, options.repeats)
+    if not any(getattr(options, name) for name in SPECIAL):
         benchmark_model(options.model, _counts(options.objects), options.repeats)
 
 

@@ -6,9 +6,11 @@ import ml_collections
 import numpy as np
 import pytest
 
-from eval import benchmark, training_step
+from eval import benchmark, roofline, training_step
 from eval.training_step import ClipMemory, StepReport, measure_clip_memory, measure_training_step, noise
 from ranet_jax.evaluation import speed
+from ranet_jax.models import RANetConfig
+from ranet_jax.weights import initial_variables
 from train.options import load_config
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -28,6 +30,21 @@ def test_what_is_measured_exists():
         load_config(str(ROOT / path))
     assert speed.Yardstick()() > 0
     assert speed.peak_memory() is None or speed.peak_memory() > 0
+
+
+def test_a_step_is_held_against_what_bounds_it(monkeypatch, capsys):
+    monkeypatch.setattr(roofline, "COPIED_FLOATS", 2**16)
+    config = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6))
+    variables = initial_variables(config)
+    one, two = (roofline.bound_step(config, variables, videos=videos, repeats=2) for videos in (1, 2))
+    assert one.seconds > 0
+    assert 1.5 < two.operations / one.operations < 2.5
+    assert 1.2 < two.traffic / one.traffic < 2.5
+    assert one.roof == min(one.product_rate, one.intensity * one.copy_rate)
+    roofline.print_roofline("micro", config, variables, 1)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    roofline.print_lockstep("micro", config, variables, (1,), 1)
+    assert capsys.readouterr().out.endswith("skipped, as this machine has no accelerator\n")
 
 
 @pytest.mark.slow
