@@ -7,7 +7,7 @@
 
 and then, on longer clips of which the last frames have a gradient,
 
-    python -m train.mrnet --config configs/mrnet_lite_davis16.py --workdir runs/mrnet-lite-long --config.data.root=data \
+    python -m train.mrnet --config configs/mrnet_lite_davis16.py --workdir runs/mrnet-long --config.data.root=data \
         --config.initial_checkpoint=runs/mrnet-lite/inference --config.data.sample.clip_length=20 \
         --config.objective.gradient_frames=8 --config.loop.steps=600 --config.optimizer.learning_rate=7e-4 \
         --config.optimizer.warmup_steps=20 --config.optimizer.ema_decay=0.99 --config.curriculum='(
