@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,18 @@ def programs(config):
     model = MRNet(config)
     start = jax.jit(lambda v, image, masks: model.apply(v, image, masks, method="start"))
     return start, jax.jit(lambda v, memory, image: model.apply(v, memory, image, method="step"))
+
+
+@pytest.mark.parametrize(("config", "mask_stems"), [(MICRO, 1), (LITE, 0)], ids=["stem", "decoder"])
+def test_a_step_encodes_its_frame_once_whatever_it_is_compared_with(config, mask_stems):
+    """The stem's convolutions in the program: one over the image, at most one over all objects' masks."""
+    start, step = programs(config)
+    variables = expected_variables(config)
+    array = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+    image, masks = array(1, 64, 96, 3), array(1, 64, 96, 2)
+    program = step.lower(variables, jax.eval_shape(start, variables, image, masks), image).as_text()
+    stems = re.findall(r"stablehlo\.convolution.*tensor<7x7x(\d)x", program)
+    assert sorted(stems) == ["1"] * mask_stems + ["3"]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
