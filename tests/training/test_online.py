@@ -12,6 +12,14 @@ from ranet_jax.weights import initial_variables
 from tests.training.micro import MICRO
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quickly_compiled():
+    """Compiling is nearly all that these tests do."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def _first_frame(objects=1):
     """Objects of plain colours on noise."""
     frame = np.random.default_rng(0).integers(0, 60, (80, 120, 3), dtype=np.uint8)

@@ -13,6 +13,14 @@ from ranet_jax.weights import initial_variables
 from tests.training.micro import MICRO, make_batch
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quickly_compiled():
+    """Compiling is nearly all that these tests do."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="module")
 def variables():
     return jax.tree.map(np.asarray, initial_variables(MICRO))
