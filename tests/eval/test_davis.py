@@ -13,6 +13,14 @@ SIZE = (48, 80)
 SEQUENCES = ("cow", "dog")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quickly_compiled():
+    """Compiling is nearly all that these tests do."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture
 def network(tmp_path):
     config = RANetConfig.lite(

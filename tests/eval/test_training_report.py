@@ -23,6 +23,14 @@ from train.options import load_config
 ROOT = pathlib.Path(__file__).parents[2]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quickly_compiled():
+    """Compiling is nearly all that these tests do."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def _micro() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict(load_config(str(ROOT / "configs/ranet_lite_davis16.py")))
     config.model.input_size = config.data.sample.size = (64, 96)

@@ -23,7 +23,9 @@ pytestmark = pytest.mark.slow
 def _start(*arguments):
     # A killed process would leave half a program in the tests' shared cache.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JAX_COMPILATION_CACHE")}
-    environment = {**kept, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    # Compiling is nearly all that a run does.
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    environment = {**kept, **quick, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     command = [*PROGRAM, *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
