@@ -15,8 +15,8 @@ from ranet_jax.tracking import batched
 from ranet_jax.tracking.batched import BatchedTracker
 from ranet_jax.tracking.tracker import make_tracker
 
-COPIED_FLOATS = 2**26
-"""A copy reads and writes so many float32: 512 MiB, more than any cache holds."""
+PASSED_FLOATS = 2**26
+"""So many float32 are read and written: 512 MiB, more than any cache holds."""
 
 
 class Bound(NamedTuple):
@@ -28,14 +28,14 @@ class Bound(NamedTuple):
         traffic: bytes that a step reads and writes, as XLA counts them: what every fused operation takes and gives,
             whether it comes from memory or a cache.
         product_rate: operations a second of a matrix product, median, in turn with the steps.
-        copy_rate: bytes a second that a copy reads and writes, likewise.
+        memory_rate: bytes a second of an array that is read and written in place, likewise.
     """
 
     seconds: float
     operations: float
     traffic: float
     product_rate: float
-    copy_rate: float
+    memory_rate: float
 
     @property
     def intensity(self) -> float:
@@ -45,20 +45,25 @@ class Bound(NamedTuple):
     @property
     def roof(self) -> float:
         """The operations a second that products or memory allow, whichever are fewer."""
-        return min(self.product_rate, self.intensity * self.copy_rate)
+        return min(self.product_rate, self.intensity * self.memory_rate)
 
 
-class CopyYardstick:
+class MemoryYardstick:
     """The rate at which this machine's memory is read and written, measured again with every call."""
 
     def __init__(self) -> None:
-        self._values = jnp.zeros(COPIED_FLOATS, jnp.float32)
-        self._copy = jax.jit(lambda x: x + 1.0)
-        jax.block_until_ready(self._copy(self._values))
+        self._values = jnp.zeros(PASSED_FLOATS, jnp.float32)
+        # Written over what it reads: newly allocated pages would be timed, not memory.
+        self._increase = jax.jit(lambda x: x + 1.0, donate_argnums=0)
+        self._run()
 
     def __call__(self) -> float:
         """Bytes a second, now."""
-        return 2 * self._values.nbytes / seconds_of(lambda: self._copy(self._values))
+        return 2 * self._values.nbytes / seconds_of(self._run)
+
+    def _run(self) -> jax.Array:
+        self._values = jax.block_until_ready(self._increase(self._values))
+        return self._values
 
 
 def bound_step(config: NetworkConfig, variables: Any, *, videos: int = 1, repeats: int = 7) -> Bound:
@@ -77,15 +82,15 @@ def bound_step(config: NetworkConfig, variables: Any, *, videos: int = 1, repeat
     program = batched._step.lower(variables, state, frames, tracker=tracker.tracker).compile()
     cost = program.cost_analysis() or {}
     state, *_ = jax.block_until_ready(tracker.step(variables, state, frames))
-    yardsticks = Yardstick(), CopyYardstick()
+    yardsticks = Yardstick(), MemoryYardstick()
     seconds, rates = [], []
     for _ in range(repeats):
         rates.append([measure() for measure in yardsticks])
         start = time.perf_counter()
         state, *_ = jax.block_until_ready(tracker.step(variables, state, frames))
         seconds.append(time.perf_counter() - start)
-    product_rate, copy_rate = np.median(rates, axis=0)
-    return Bound(statistics.median(seconds), cost["flops"], cost["bytes accessed"], product_rate, copy_rate)
+    product_rate, memory_rate = np.median(rates, axis=0)
+    return Bound(statistics.median(seconds), cost["flops"], cost["bytes accessed"], product_rate, memory_rate)
 
 
 def print_roofline(name: str, config: NetworkConfig, variables: Any, repeats: int) -> None:
@@ -93,10 +98,10 @@ def print_roofline(name: str, config: NetworkConfig, variables: Any, repeats: in
     bound = bound_step(config, variables, repeats=repeats)
     rate = bound.operations / bound.seconds
     print(f"{name}: one video, one object, {jax.devices()[0].device_kind}, median of {repeats} steps")
-    print("GFLOP   GB  FLOP/byte  matrix product GFLOP/s  copy GB/s  roof GFLOP/s  step GFLOP/s  of the roof")
+    print("GFLOP   GB  FLOP/byte  matrix product GFLOP/s  memory GB/s  roof GFLOP/s  step GFLOP/s  of the roof")
     print(
         f"{bound.operations / 1e9:5.1f}  {bound.traffic / 1e9:3.1f}  {bound.intensity:9.1f}"
-        f"  {bound.product_rate / 1e9:22.1f}  {bound.copy_rate / 1e9:9.1f}  {bound.roof / 1e9:12.1f}"
+        f"  {bound.product_rate / 1e9:22.1f}  {bound.memory_rate / 1e9:11.1f}  {bound.roof / 1e9:12.1f}"
         f"  {rate / 1e9:12.1f}  {rate / bound.roof:11.0%}"
     )
 

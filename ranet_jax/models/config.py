@@ -107,7 +107,7 @@ class RANetConfig(NetworkConfig):
             brought to `input_size`) or "pad" (the box keeps its shape, in the frame's own pixels; mean colour outside).
         crop_scale: how many times the object's extent a box is high and wide.
         parts: which parts of a prediction the tracker keeps: "all" (released) or "connected": those that hang together
-            with the object's previous mask, see `ranet_jax.tracking.connected`.
+            with the object's previous mask, see `ranet_jax.models.connected`.
         merging: "maximum" (released: p > 0.5 and the largest of all objects) or "softmax" (paper: over the objects'
             logits, the background's from the product of complements).
         dtype: compute dtype: "float32", "bfloat16", or "auto" (bfloat16 on GPU and TPU).
@@ -199,6 +199,8 @@ class MRNetConfig(NetworkConfig):
             stride. The paper's three lead from 1/32 to 1/4.
         decoder_blocks: residual blocks of a refinement.
         merging: "softmax" (soft aggregation: odds normalised with the background's) or "maximum" (each by itself).
+        parts: which parts of a prediction are remembered and given out: "all" (paper) or "connected": those that hang
+            together with the object's previous mask, see `ranet_jax.models.connected`.
         dtype: compute dtype: "float32", "bfloat16", or "auto" (bfloat16 on GPU and TPU).
     """
 
@@ -209,6 +211,7 @@ class MRNetConfig(NetworkConfig):
         "mask_input": ("stem", "decoder"),
         "matching_stride": (16, 32),
         "merging": ("maximum", "softmax"),
+        "parts": ("all", "connected"),
         "dtype": ("auto", "float32", "bfloat16"),
     }
 
@@ -224,6 +227,7 @@ class MRNetConfig(NetworkConfig):
     decoder_features: tuple[int, ...] = (256, 256, 256, 256)
     decoder_blocks: int = 1
     merging: str = "softmax"
+    parts: str = "all"
     dtype: str = "auto"
 
     def __post_init__(self) -> None:
@@ -265,5 +269,6 @@ class MRNetConfig(NetworkConfig):
             "mask_input": "decoder",
             "matching_stride": 16,
             "decoder_features": (96, 64, 32),
+            "parts": "connected",
         }
         return cls(**(values | changes))

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int32
 from ranet_jax.backbones import backbone, mask_stem
 from ranet_jax.layers import aggregate, compute_dtype, foreground_present, join_objects, split_objects, upsample
 from ranet_jax.models.config import MRNetConfig
+from ranet_jax.models.connected import drop_unconnected
 from ranet_jax.models.mask_ranking import (
     Selected,
     average_over_objects,
@@ -159,8 +160,9 @@ class MRNet(nn.Module):
 
         Returns:
             The memory after it; float32 logits of every object against everything else, after soft aggregation where
-            `merging` is "softmax"; and by name: `encoded`, `object_logits` (before aggregation), `selected` (which past
-            frame was chosen for each object, and by what; absent without the Mask-Ranking Module).
+            `merging` is "softmax", before `parts` drops anything; and by name: `encoded`, `object_logits` (before
+            aggregation), `selected` (which past frame was chosen for each object, and by what; absent without the
+            Mask-Ranking Module).
         """
         encoded = self.encode(image, memory.previous)
         selected = self.select(memory, encoded.feature) if self.config.mask_ranking else None
@@ -170,6 +172,8 @@ class MRNet(nn.Module):
         if selected is not None:
             found["selected"] = selected
         probability = jax.nn.sigmoid(logits) * memory.valid[:, None, None].astype(jnp.float32)
+        if self.config.parts == "connected":
+            probability = jax.vmap(drop_unconnected)(probability, memory.previous)
         return self._remember(memory, encoded.feature, probability), logits, found
 
     def _remember(self, memory: Memory, feature: jax.Array, probability: jax.Array) -> Memory:

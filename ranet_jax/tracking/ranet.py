@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Float32, Int32, UInt8
 
 from ranet_jax.backbones import normalise
 from ranet_jax.models import RANet, RANetConfig, Template
+from ranet_jax.models.connected import drop_unconnected
 from ranet_jax.tracking.canvas import Canvas
-from ranet_jax.tracking.connected import drop_unconnected
 from ranet_jax.tracking.crop import box_of_mask, crop_frame, crop_labels, uncrop
 from ranet_jax.tracking.merge import merge_objects
 from ranet_jax.tracking.objects import (

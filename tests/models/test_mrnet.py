@@ -14,6 +14,7 @@ from ranet_jax.backbones import backbone, mask_stem
 from ranet_jax.errors import InputError
 from ranet_jax.layers import aggregate
 from ranet_jax.models import MRNet, MRNetConfig, RANetConfig, config_from_dict, network
+from ranet_jax.models.connected import drop_unconnected
 from ranet_jax.models.mask_ranking import candidate_frames
 from ranet_jax.weights import expected_variables, initial_variables, load_checkpoint, save_checkpoint
 
@@ -213,6 +214,25 @@ def test_an_object_that_no_pixel_shows_is_remembered_as_empty_and_frame_0_is_cho
         assert np.isfinite(np.asarray(logits)).all()
         np.testing.assert_array_equal(found["selected"].frame, 0)
     np.testing.assert_array_equal(memory.masks, 0)
+
+
+def test_only_parts_that_touch_the_previous_mask_are_remembered(rng):
+    """And only remembered: the logits, which a loss is of, are the same."""
+    image, masks = inputs(rng)
+    variables = initial_variables(LITE)
+    results = []
+    for parts in ("all", "connected"):
+        start, step = programs(dataclasses.replace(LITE, parts=parts))
+        memory, logits, _ = step(variables, start(variables, image, masks), 3 * image)
+        results.append((np.asarray(memory.previous), np.asarray(memory.masks), np.asarray(logits)))
+    (everything, all_masks, all_logits), (kept, kept_masks, kept_logits) = results
+    np.testing.assert_array_equal(kept_logits, all_logits)
+    np.testing.assert_array_equal(kept[0], drop_unconnected(jnp.asarray(everything[0]), masks[0]))
+    changed = kept != everything
+    assert changed.any()
+    assert not kept[changed].any()
+    assert (kept_masks <= all_masks).all()
+    assert (kept_masks < all_masks).any()
 
 
 def test_the_mask_enters_where_the_config_says(rng):

@@ -94,7 +94,7 @@ def test_vanished_objects_and_empty_frames_keep_running(network, rng):
 
 
 def test_the_configuration_decides_which_parts_of_a_prediction_are_kept(rng, monkeypatch):
-    """Traced, not run: `tests/tracking/test_connected.py` has what is dropped."""
+    """Traced, not run: `tests/models/test_connected.py` has what is dropped."""
     seen = []
 
     def drop(probability, previous):

@@ -41,7 +41,7 @@ def drop_unconnected(probability: Float[Array, "h w n"], previous: Float[Array, 
     Args:
         probability: in [0, 1]; h and w are multiples of `CELL`. Above 0.5 is foreground (where `merging` is "softmax",
             a pixel can be the object's with less, and is not dropped then).
-        previous: masks of the previous frame, 0 or 1, in the same geometry.
+        previous: masks of the previous frame, in [0, 1], in the same geometry; above 0.5 is foreground.
     """
     h, w, n = probability.shape
     assert h % CELL == w % CELL == 0, f"{h}x{w} is not a multiple of {CELL}"

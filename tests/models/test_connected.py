@@ -4,7 +4,7 @@ import cv2
 import jax.numpy as jnp
 import numpy as np
 
-from ranet_jax.tracking.connected import connected_cells, drop_unconnected
+from ranet_jax.models.connected import connected_cells, drop_unconnected
 
 
 def blobs(*boxes, shape=(64, 96)):
