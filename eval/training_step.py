@@ -80,7 +80,7 @@ def open_step(config: ml_collections.ConfigDict, *, remat: bool | None = None) -
     objective = build(program.objective, config.objective)
     if remat is not None:
         objective = dataclasses.replace(objective, remat=remat)
-    loss = program.loss(model, objective, backbone_frozen=optimizer.backbone_frozen)
+    loss = program.loss(model, objective, frozen=optimizer.frozen)
     function = StepFunction(loss, build_optimizer(optimizer, config.loop.steps), optimizer.ema_decay)
     sample = config.data.sample
     clip_length = sample.clip_length if program is mrnet.PROGRAM else 0
@@ -186,7 +186,7 @@ def measure_clip_memory(config: ml_collections.ConfigDict, batch_size: int) -> C
             batch_size=batch_size,
             clip_length=sample.clip_length,
             objects=sample.max_objects,
-            backbone_frozen=optimizer.backbone_frozen,
+            frozen=optimizer.frozen,
         )
         for remat in (True, False)
     )

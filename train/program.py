@@ -40,7 +40,7 @@ class Program:
     Attributes:
         model: class of its configuration, built from the fields `model`.
         objective: class of what it minimises, built from the fields `objective`.
-        loss: `(model, objective, *, backbone_frozen)` to its loss function.
+        loss: `(model, objective, *, frozen)` to its loss function.
         picture: `(model, variables, batch)` to a picture of some samples and predictions.
         smoke: changes the fields `model`, and others of its own, to those of a run in seconds.
         change: `(config)` to a change of every batch on the host before its step; None for none.
@@ -74,9 +74,7 @@ def train(program: Program, options: Options) -> int:
     loop = build(LoopConfig, config.loop)
     optimizer = build_optimizer(optimizer_config, loop.steps)
     function = StepFunction(
-        program.loss(
-            model, build(program.objective, config.objective), backbone_frozen=optimizer_config.backbone_frozen
-        ),
+        program.loss(model, build(program.objective, config.objective), frozen=optimizer_config.frozen),
         optimizer,
         optimizer_config.ema_decay,
         config.accumulate,

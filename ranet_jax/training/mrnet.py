@@ -11,7 +11,7 @@ from ranet_jax.backbones import normalise
 from ranet_jax.errors import InputError
 from ranet_jax.models import Memory, MRNet, MRNetConfig
 from ranet_jax.training.losses import Mean, intersection_over_union, mask_loss, masks_of_labels, mean_of_valid
-from ranet_jax.training.optimizer import frozen_backbone
+from ranet_jax.training.optimizer import WHOLE_BACKBONE, frozen_backbone
 from ranet_jax.training.step import LossFunction, Metrics
 from ranet_jax.weights import expected_variables
 
@@ -46,7 +46,7 @@ class MRNetObjective:
             raise InputError(f"objective.gradient_frames is {self.gradient_frames}: give 0 (all frames) or more")
 
 
-def mrnet_loss(config: MRNetConfig, objective: MRNetObjective, *, backbone_frozen: bool) -> LossFunction:
+def mrnet_loss(config: MRNetConfig, objective: MRNetObjective, *, frozen: tuple[str, ...]) -> LossFunction:
     """MRNet's loss function.
 
     A batch holds `images` (b, L, H, W, 3) uint8 RGB; `labels` (b, L, H, W) uint8, 0 background and slots 1..n; `valid`
@@ -55,7 +55,7 @@ def mrnet_loss(config: MRNetConfig, objective: MRNetObjective, *, backbone_froze
     Args:
         config: of the network.
         objective: what is minimised.
-        backbone_frozen: compute no gradient of the backbone's parameters; the stem's mask channel still learns.
+        frozen: see `OptimizerConfig.frozen`; what it names gets no gradient. The stem's mask channel always learns.
 
     Returns:
         The function; its metrics are `iou`, over all frames that the loss is of, and `last_iou`, of the clips' last.
@@ -63,8 +63,7 @@ def mrnet_loss(config: MRNetConfig, objective: MRNetObjective, *, backbone_froze
     model = MRNet(config)
 
     def loss(params: Any, batch_stats: Any, batch: Any) -> tuple[Mean, Metrics]:
-        if backbone_frozen:
-            params = frozen_backbone(params)
+        params = frozen_backbone(params, frozen)
         variables = {"params": params, "batch_stats": batch_stats}
         images, labels, valid = batch["images"], batch["labels"], batch["valid"]
 
@@ -79,8 +78,8 @@ def mrnet_loss(config: MRNetConfig, objective: MRNetObjective, *, backbone_froze
             return memory, (total, mean_of_valid(intersection_over_union(logits, masks), valid))
 
         if objective.remat:
-            late = config.mask_input == "decoder"
-            keep = jax.checkpoint_policies.save_only_these_names("pyramid") if backbone_frozen and late else None
+            fixed = frozen == WHOLE_BACKBONE and config.mask_input == "decoder"
+            keep = jax.checkpoint_policies.save_only_these_names("pyramid") if fixed else None
             # Inside a scan nothing can be merged with the forward pass: the barrier against it would only cost time.
             body = jax.checkpoint(body, prevent_cse=False, policy=keep)
         memory = start(model, variables, images[:, 0], labels[:, 0], valid.shape[1], frames=images.shape[1] - 1)
@@ -163,7 +162,7 @@ def temporary_bytes(
     batch_size: int,
     clip_length: int,
     objects: int = 1,
-    backbone_frozen: bool = False,
+    frozen: tuple[str, ...] = (),
 ) -> int:
     """Memory that the compiled gradient of a training step takes besides its inputs and outputs; nothing is run.
 
@@ -173,10 +172,10 @@ def temporary_bytes(
         batch_size: clips of a batch.
         clip_length: frames of a clip.
         objects: slots of a clip.
-        backbone_frozen: whether the encoder learns.
+        frozen: see `OptimizerConfig.frozen`.
     """
     variables = expected_variables(config)
-    loss = mrnet_loss(config, objective, backbone_frozen=backbone_frozen)
+    loss = mrnet_loss(config, objective, frozen=frozen)
     shape = (batch_size, clip_length, *config.input_size)
     batch = {
         "images": jax.ShapeDtypeStruct((*shape, 3), jnp.uint8),

@@ -92,7 +92,7 @@ def _step_function(config: RANetConfig, learning_rate: jax.Array) -> StepFunctio
     """Adam at the rate 1, its updates scaled: so the rate is an argument of the compiled step, not a part of it."""
     settings = OptimizerConfig(1.0, "constant", ema_decay=0.0)
     optimizer = optax.chain(build_optimizer(settings, 1), optax.scale(learning_rate))
-    return StepFunction(ranet_loss(config, RANetObjective(), backbone_frozen=False), optimizer, settings.ema_decay)
+    return StepFunction(ranet_loss(config, RANetObjective(), frozen=()), optimizer, settings.ema_decay)
 
 
 @functools.partial(jax.jit, static_argnames="config", donate_argnames="state")

@@ -10,6 +10,8 @@ import optax
 from ranet_jax.errors import InputError
 
 BACKBONE = "backbone"
+WHOLE_BACKBONE = ("",)
+"""`OptimizerConfig.frozen` of a backbone that does not learn: every name begins so."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +25,8 @@ class OptimizerConfig:
         final_factor: the last rate, as a share of the highest.
         warmup_steps: over which the rate rises linearly from 0.
         backbone_factor: the backbone's rate, as a share of the others'; 0 freezes it: no gradient, no optimizer state.
+        frozen_modules: the backbone's modules whose names begin so, as `("stem", "stage0")`, are frozen whatever its
+            rate. If they are its first, the backward pass ends above them, before the largest feature maps.
         beta1: decay of Adam's first moment.
         beta2: decay of its second.
         weight_decay: decoupled (AdamW), on kernels only; 0 is plain Adam.
@@ -36,6 +40,7 @@ class OptimizerConfig:
     final_factor: float = 0.0
     warmup_steps: int = 0
     backbone_factor: float = 1.0
+    frozen_modules: tuple[str, ...] = ()
     beta1: float = 0.9
     beta2: float = 0.999
     weight_decay: float = 0.0
@@ -58,9 +63,9 @@ class OptimizerConfig:
                 raise InputError(f"optimizer field {name} is {getattr(self, name)}: it must be in [0, 1)")
 
     @property
-    def backbone_frozen(self) -> bool:
-        """Whether the backbone keeps its initial weights."""
-        return self.backbone_factor == 0
+    def frozen(self) -> tuple[str, ...]:
+        """How the names of the backbone's frozen modules begin."""
+        return WHOLE_BACKBONE if self.backbone_factor == 0 else self.frozen_modules
 
 
 def learning_rate_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -87,7 +92,7 @@ def build_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransf
         steps: length of the training, for the schedule.
 
     Returns:
-        Clipping over all weights, then Adam for each of the two groups: the parameters below `backbone` and the rest.
+        Clipping over all weights, then Adam for the parameters below `backbone` and for the rest, but for what is frozen.
     """
     schedule = learning_rate_schedule(config, steps)
 
@@ -100,8 +105,10 @@ def build_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransf
             mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
         )
 
-    backbone = optax.set_to_zero() if config.backbone_frozen else adam(config.backbone_factor)
-    groups = optax.partition({BACKBONE: backbone, "other": adam(1.0)}, parameter_groups)
+    transforms = {"other": adam(1.0), "frozen": optax.set_to_zero()}
+    if config.frozen != WHOLE_BACKBONE:
+        transforms[BACKBONE] = adam(config.backbone_factor)
+    groups = optax.partition(transforms, lambda params: parameter_groups(params, config.frozen))
     whole = optax.chain(optax.clip_by_global_norm(config.clip_norm), groups) if config.clip_norm else groups
 
     def update(updates: Any, state: Any, params: Any = None) -> Any:
@@ -112,17 +119,24 @@ def build_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransf
     return optax.GradientTransformation(whole.init, update)
 
 
-def parameter_groups(params: Any) -> Any:
-    """The group of every parameter, "backbone" or "other", by its name at the top."""
-    return {
-        name: jax.tree.map(lambda _, name=name: BACKBONE if name == BACKBONE else "other", subtree)
-        for name, subtree in params.items()
-    }
+def parameter_groups(params: Any, frozen: tuple[str, ...] = ()) -> Any:
+    """The group of every parameter: "frozen", "backbone" or "other", by the names at the top.
+
+    Args:
+        params: of a network.
+        frozen: see `OptimizerConfig.frozen`.
+    """
+    every = lambda group, tree: jax.tree.map(lambda _: group, tree)
+    groups = {name: every("other", subtree) for name, subtree in params.items()}
+    for name, module in params.get(BACKBONE, {}).items():
+        groups[BACKBONE][name] = every("frozen" if name.startswith(frozen) else BACKBONE, module)
+    return groups
 
 
-def frozen_backbone(params: Any) -> Any:
-    """The same parameters with no gradient to the backbone's: its backward pass is then never computed."""
-    return {name: jax.lax.stop_gradient(p) if name == BACKBONE else p for name, p in params.items()}
+def frozen_backbone(params: Any, frozen: tuple[str, ...]) -> Any:
+    """The same parameters with no gradient to the frozen ones: what is only needed for it is then never computed."""
+    groups = parameter_groups(params, frozen)
+    return jax.tree.map(lambda p, group: jax.lax.stop_gradient(p) if group == "frozen" else p, params, groups)
 
 
 def update_average(average: Any, params: Any, step: jax.Array, decay: float) -> Any:

@@ -35,7 +35,7 @@ class RANetObjective:
     remat: bool = False
 
 
-def ranet_loss(config: RANetConfig, objective: RANetObjective, *, backbone_frozen: bool) -> LossFunction:
+def ranet_loss(config: RANetConfig, objective: RANetObjective, *, frozen: tuple[str, ...]) -> LossFunction:
     """RANet's loss function.
 
     A batch holds, with n object slots: `template_image`, `image` (b, H, W, 3) uint8 RGB; `template_labels`, `labels`,
@@ -45,7 +45,7 @@ def ranet_loss(config: RANetConfig, objective: RANetObjective, *, backbone_froze
     Args:
         config: of the network.
         objective: what is minimised.
-        backbone_frozen: compute no gradient of the backbone's parameters.
+        frozen: see `OptimizerConfig.frozen`; what it names gets no gradient.
 
     Returns:
         The function; its metrics are `iou`, and `next_iou` where there is a second frame.
@@ -53,8 +53,7 @@ def ranet_loss(config: RANetConfig, objective: RANetObjective, *, backbone_froze
     model = RANet(config)
 
     def loss(params: Any, batch_stats: Any, batch: Any) -> tuple[Mean, Metrics]:
-        if backbone_frozen:
-            params = frozen_backbone(params)
+        params = frozen_backbone(params, frozen)
         variables = {"params": params, "batch_stats": batch_stats}
         wrap = jax.checkpoint if objective.remat else lambda function: function
         encode = wrap(lambda images: model.apply(variables, images, method="features"))

@@ -10,6 +10,7 @@ from eval import benchmark, roofline, training_step
 from eval.training_step import ClipMemory, StepReport, measure_clip_memory, measure_training_step, noise
 from ranet_jax.evaluation import speed
 from ranet_jax.models import RANetConfig
+from ranet_jax.training.optimizer import WHOLE_BACKBONE
 from ranet_jax.weights import initial_variables
 from train.options import load_config
 
@@ -84,7 +85,7 @@ def test_the_memory_of_a_recipe_is_measured_with_its_own_fields(monkeypatch):
     monkeypatch.setattr(training_step, "temporary_bytes", temporary_bytes)
     found = measure_clip_memory(load_config(str(ROOT / "configs/mrnet_lite_davis16.py")), 2)
     assert found == ClipMemory((256, 448), "float32", 12, 1, 3)
-    settings = {"batch_size": 2, "clip_length": 12, "objects": 1, "backbone_frozen": True}
+    settings = {"batch_size": 2, "clip_length": 12, "objects": 1, "frozen": WHOLE_BACKBONE}
     assert asked == [(True, settings), (False, settings)]
 
 

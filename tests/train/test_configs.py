@@ -65,7 +65,7 @@ def test_the_training_step_traces_at_full_size(name):
     model, objective = RANetConfig.from_dict(config.model.to_dict()), build(RANetObjective, config.objective)
     optimizer_config = build(OptimizerConfig, config.optimizer)
     optimizer = build_optimizer(optimizer_config, config.loop.steps)
-    loss = ranet_loss(model, objective, backbone_frozen=optimizer_config.backbone_frozen)
+    loss = ranet_loss(model, objective, frozen=optimizer_config.frozen)
     function = StepFunction(loss, optimizer, optimizer_config.ema_decay, config.accumulate)
     state = jax.eval_shape(lambda: initial_state(initial_variables(model), optimizer))
     b, n, size = 2, config.data.sample.max_objects, tuple(config.data.sample.size)

@@ -52,8 +52,8 @@ def toy_logits(params: Any, batch_stats: Any, batch: Any) -> jax.Array:
     return conv(x, params["head"]["kernel"]) + params["head"]["bias"][None, None, None]
 
 
-def toy_loss(params: Any, batch_stats: Any, batch: Any, *, frozen: bool = False) -> tuple[Mean, Metrics]:
-    logits = toy_logits(frozen_backbone(params) if frozen else params, batch_stats, batch)
+def toy_loss(params: Any, batch_stats: Any, batch: Any, *, frozen: tuple[str, ...] = ()) -> tuple[Mean, Metrics]:
+    logits = toy_logits(frozen_backbone(params, frozen), batch_stats, batch)
     masks = masks_of_labels(batch["labels"], 2)
     return mask_loss(logits, masks, batch["valid"], dice_weight=0.5), {
         "iou": mean_of_valid(intersection_over_union(logits, masks), batch["valid"])
@@ -94,7 +94,7 @@ def make_dataset(batch_size: int = 2, samples: int = 12, process: slice = slice(
 
 
 def toy_function(optimizer: OptimizerConfig = OPTIMIZER, accumulate: int = 1) -> StepFunction:
-    loss = functools.partial(toy_loss, frozen=optimizer.backbone_frozen)
+    loss = functools.partial(toy_loss, frozen=optimizer.frozen)
     return StepFunction(loss, build_optimizer(optimizer, 20), optimizer.ema_decay, accumulate)
 
 

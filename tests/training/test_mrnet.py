@@ -12,6 +12,7 @@ from ranet_jax.errors import InputError
 from ranet_jax.models import MRNet, MRNetConfig
 from ranet_jax.training.losses import mask_loss, masks_of_labels
 from ranet_jax.training.mrnet import MRNetObjective, mrnet_loss, predict, rollout, start, temporary_bytes
+from ranet_jax.training.optimizer import WHOLE_BACKBONE
 from ranet_jax.weights import initial_variables
 
 LENGTH = 4
@@ -51,7 +52,7 @@ def variables_of(config, seed=2):
 
 
 def gradient(config, objective, frozen=False):
-    loss = mrnet_loss(config, objective, backbone_frozen=frozen)
+    loss = mrnet_loss(config, objective, frozen=WHOLE_BACKBONE if frozen else ())
 
     def total(params, statistics, batch):
         mean, metrics = loss(params, statistics, batch)
@@ -176,7 +177,7 @@ def test_the_rollout_names_the_frames_it_chose():
 def test_a_clip_without_any_object_is_no_nan():
     variables, batch = variables_of(LITE), clips(size=1)
     batch |= {"labels": jnp.zeros_like(batch["labels"]), "valid": jnp.zeros_like(batch["valid"])}
-    loss = mrnet_loss(LITE, MRNetObjective(0.5), backbone_frozen=True)
+    loss = mrnet_loss(LITE, MRNetObjective(0.5), frozen=WHOLE_BACKBONE)
     total = lambda params: loss(params, variables["batch_stats"], batch)[0].total
     value, found = jax.jit(jax.value_and_grad(total))(variables["params"])
     assert float(value) == 0

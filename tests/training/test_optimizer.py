@@ -8,6 +8,7 @@ import pytest
 
 from ranet_jax.errors import InputError
 from ranet_jax.training.optimizer import (
+    WHOLE_BACKBONE,
     OptimizerConfig,
     build_optimizer,
     frozen_backbone,
@@ -48,6 +49,22 @@ def test_a_frozen_backbone_does_not_move_and_has_no_optimizer_state():
     assert sum(leaf.size for leaf in jax.tree.leaves(state)) == 2 * (4 + 2) + 2
 
 
+def test_modules_of_the_backbone_can_be_frozen_by_name():
+    kernel = {"kernel": jnp.ones((2, 2))}
+    params = {"backbone": {"stem": kernel, "stage0_block0": kernel, "stage1_block0": kernel}, "stem": kernel}
+    config = OptimizerConfig(0.1, "constant", backbone_factor=0.1, frozen_modules=("stem", "stage0"), weight_decay=0.1)
+    gradient = jax.grad(lambda p: sum(jnp.sum(x) for x in jax.tree.leaves(frozen_backbone(p, config.frozen))))(params)
+    optimizer = build_optimizer(config, 100)
+    updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params)
+    # A module of that name outside the backbone learns.
+    for tree, moved in ((gradient, lambda x: x == 1), (updates, lambda x: x < 0)):
+        backbone, other = tree["backbone"], tree["stem"]
+        assert not jnp.any(backbone["stem"]["kernel"])
+        assert not jnp.any(backbone["stage0_block0"]["kernel"])
+        assert jnp.all(moved(backbone["stage1_block0"]["kernel"]))
+        assert jnp.all(moved(other["kernel"]))
+
+
 def test_the_backbone_has_a_rate_of_its_own():
     gradient = jax.tree.map(jnp.ones_like, PARAMS)
     updates, _ = _updates(OptimizerConfig(0.1, "constant", backbone_factor=0.1), gradient)
@@ -84,7 +101,7 @@ def test_the_defaults_are_plain_adam():
 
 
 def test_frozen_backbone_cuts_its_gradient_only():
-    gradient = jax.grad(lambda p: sum(jnp.sum(x) for x in jax.tree.leaves(frozen_backbone(p))))(PARAMS)
+    gradient = jax.grad(lambda p: sum(jnp.sum(x) for x in jax.tree.leaves(frozen_backbone(p, WHOLE_BACKBONE))))(PARAMS)
     assert not jnp.any(gradient["backbone"]["kernel"])
     assert jnp.all(gradient["head"]["kernel"] == 1)
 

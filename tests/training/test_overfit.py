@@ -11,7 +11,7 @@ from ranet_jax.data.davis import DavisTree
 from ranet_jax.data.samples import video_pair
 from ranet_jax.data.sources import davis_videos
 from ranet_jax.models import RANetConfig
-from ranet_jax.training.optimizer import OptimizerConfig, build_optimizer
+from ranet_jax.training.optimizer import WHOLE_BACKBONE, OptimizerConfig, build_optimizer
 from ranet_jax.training.ranet import RANetObjective, ranet_loss
 from ranet_jax.training.step import StepFunction, initial_state, train_step
 from ranet_jax.weights import initial_variables, load_checkpoint
@@ -43,7 +43,7 @@ def test_lite_overfits_eight_pairs(shared):
     rates = OptimizerConfig(
         5e-3, "cosine", warmup_steps=10, backbone_factor=0.0, beta2=0.99, clip_norm=1.0, ema_decay=0.0
     )
-    loss = ranet_loss(config, RANetObjective(dice_weight=0.5), backbone_frozen=True)
+    loss = ranet_loss(config, RANetObjective(dice_weight=0.5), frozen=WHOLE_BACKBONE)
     function = StepFunction(loss, build_optimizer(rates, MOST_STEPS), rates.ema_decay)
     step = jax.jit(functools.partial(train_step, function=function), donate_argnums=0)
     state = initial_state(_start(config), function.optimizer)

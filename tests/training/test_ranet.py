@@ -8,6 +8,7 @@ import pytest
 from ranet_jax.backbones import normalise
 from ranet_jax.models import RANet
 from ranet_jax.training.losses import mask_loss, masks_of_labels
+from ranet_jax.training.optimizer import WHOLE_BACKBONE
 from ranet_jax.training.ranet import RANetObjective, predict, ranet_loss
 from ranet_jax.weights import initial_variables
 from tests.training.micro import MICRO, make_batch
@@ -42,7 +43,7 @@ def gradients(variables, two_frames):
     """Metrics and gradients of a rollout, by whether the gradient reaches through the first prediction."""
 
     def run(objective, frozen=False):
-        loss = ranet_loss(MICRO, objective, backbone_frozen=frozen)
+        loss = ranet_loss(MICRO, objective, frozen=WHOLE_BACKBONE if frozen else ())
         total = lambda params: (lambda t, m: (t.total, (t, m)))(
             *loss(params, variables["batch_stats"], jax.tree.map(jnp.asarray, two_frames))
         )
@@ -59,7 +60,7 @@ def _norm(tree):
 
 def test_the_loss_is_that_of_the_model_called_frame_by_frame(variables, batch):
     """Encoding template and frame in one pass changes nothing, and every object counts by `valid`."""
-    loss = ranet_loss(MICRO, RANetObjective(dice_weight=0.5), backbone_frozen=False)
+    loss = ranet_loss(MICRO, RANetObjective(dice_weight=0.5), frozen=())
     total, metrics = jax.jit(loss)(variables["params"], variables["batch_stats"], batch)
     probability = jax.jit(predict, static_argnums=0)(MICRO, variables, batch)
     logits = jnp.log(probability) - jnp.log1p(-probability)
@@ -109,7 +110,7 @@ def test_the_second_frame_starts_from_the_first_prediction(variables, batch, two
         labels = masks_of_labels(jnp.asarray(two_frames["next_labels"]), 2)
         return mask_loss(logits, labels, jnp.asarray(batch["valid"]), dice_weight=0.5)
 
-    loss = ranet_loss(MICRO, RANetObjective(dice_weight=0.5), backbone_frozen=False)
+    loss = ranet_loss(MICRO, RANetObjective(dice_weight=0.5), frozen=())
     first, _ = jax.jit(loss)(variables["params"], variables["batch_stats"], batch)
     whole = gradients[False][1][0]
     np.testing.assert_allclose(whole.total, first.total + jax.jit(second)(variables).total, rtol=1e-4)
@@ -119,9 +120,9 @@ def test_the_second_frame_starts_from_the_first_prediction(variables, batch, two
 def test_bfloat16_computes_nearly_the_same_loss_in_float32(variables, batch):
     config = dataclasses.replace(MICRO, dtype="bfloat16")
     losses = [
-        jax.jit(ranet_loss(c, RANetObjective(), backbone_frozen=False))(
-            variables["params"], variables["batch_stats"], batch
-        )[0].total
+        jax.jit(ranet_loss(c, RANetObjective(), frozen=()))(variables["params"], variables["batch_stats"], batch)[
+            0
+        ].total
         for c in (MICRO, config)
     ]
     assert losses[1].dtype == jnp.float32
