@@ -38,6 +38,7 @@ def get_config() -> ml_collections.ConfigDict:
     )
     parts = {
         "davis": part("davis2016", "DAVIS", "video_pair"),
+        "stills": part("davis2016", "DAVIS", "static_pair", weight=0.3),
         # One object of five at a time.
         "longboard": part("davis2017", "DAVIS17", "video_pair", weight=0.1),
     }

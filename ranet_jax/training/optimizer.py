@@ -92,7 +92,7 @@ def build_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransf
         steps: length of the training, for the schedule.
 
     Returns:
-        Clipping over all weights, then Adam for the parameters below `backbone` and for the rest, but for what is frozen.
+        Clipping over all weights, then Adam for each group of `parameter_groups`; what is frozen stays.
     """
     schedule = learning_rate_schedule(config, steps)
 
