@@ -8,8 +8,9 @@
 Folders below `data.root`: DAVIS (2016, 480p) and DAVIS17 (2017, 480p, of which `longboard` is read;
 `--config.data.parts.longboard.weight=0` leaves it out). Ready to change: objects of other videos pasted in
 (`data.sample.paste.probability`), a second step that starts from the first prediction (`data.sample.rollout=2`),
-several objects (`data.sample.max_objects`), an encoder that learns (`optimizer.backbone_factor=0.1`), videos held out
-(`data.parts.davis.without`); `configs/ranet_lite_ablations.py` measures them.
+several objects (`data.sample.max_objects`), an encoder that learns (`optimizer.backbone_factor=0.1`), or its last
+stages alone (and `optimizer.frozen_modules`), videos held out (`data.parts.davis.without`);
+`configs/ranet_lite_ablations.py` measures them.
 
 Cost: about 1.9 s a step on two CPU cores that do nothing else, so 130 minutes; 5 GB of memory, of which 4 keep
 decoded frames. Expected: about what `docs/results.md` says of the shipped weights, which took 3,200 steps in two runs
@@ -38,7 +39,6 @@ def get_config() -> ml_collections.ConfigDict:
     )
     parts = {
         "davis": part("davis2016", "DAVIS", "video_pair"),
-        "stills": part("davis2016", "DAVIS", "static_pair", weight=0.3),
         # One object of five at a time.
         "longboard": part("davis2017", "DAVIS17", "video_pair", weight=0.1),
     }
