@@ -125,10 +125,19 @@ def parameter_groups(params: Any, frozen: tuple[str, ...] = ()) -> Any:
     Args:
         params: of a network.
         frozen: see `OptimizerConfig.frozen`.
+
+    Raises:
+        InputError: a frozen name begins no module of the backbone.
     """
+    modules = params.get(BACKBONE, {})
+    for start in frozen:
+        if modules and not any(name.startswith(start) for name in modules):
+            raise InputError(
+                f"optimizer.frozen_modules: no module of the backbone begins with {start!r}: it has {', '.join(modules)}"
+            )
     every = lambda group, tree: jax.tree.map(lambda _: group, tree)
     groups = {name: every("other", subtree) for name, subtree in params.items()}
-    for name, module in params.get(BACKBONE, {}).items():
+    for name, module in modules.items():
         groups[BACKBONE][name] = every("frozen" if name.startswith(frozen) else BACKBONE, module)
     return groups
 

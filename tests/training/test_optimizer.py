@@ -65,6 +65,11 @@ def test_modules_of_the_backbone_can_be_frozen_by_name():
         assert jnp.all(moved(other["kernel"]))
 
 
+def test_frozen_modules_that_do_not_exist_are_named():
+    with pytest.raises(InputError, match="begins with 'stage9': it has kernel"):
+        frozen_backbone(PARAMS, ("kernel", "stage9"))
+
+
 def test_the_backbone_has_a_rate_of_its_own():
     gradient = jax.tree.map(jnp.ones_like, PARAMS)
     updates, _ = _updates(OptimizerConfig(0.1, "constant", backbone_factor=0.1), gradient)
