@@ -133,7 +133,7 @@ def parameter_groups(params: Any, frozen: tuple[str, ...] = ()) -> Any:
     for start in frozen:
         if modules and not any(name.startswith(start) for name in modules):
             raise InputError(
-                f"optimizer.frozen_modules: no module of the backbone begins with {start!r}: it has {', '.join(modules)}"
+                f"frozen_modules: no module of the backbone begins with {start!r}: it has {', '.join(modules)}"
             )
     every = lambda group, tree: jax.tree.map(lambda _: group, tree)
     groups = {name: every("other", subtree) for name, subtree in params.items()}
