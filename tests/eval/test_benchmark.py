@@ -41,7 +41,7 @@ def test_a_step_is_held_against_what_bounds_it(monkeypatch, capsys):
     assert one.seconds > 0
     assert 1.5 < two.operations / one.operations < 2.5
     assert 1.2 < two.traffic / one.traffic < 2.5
-    assert one.roof == min(one.product_rate, one.intensity * one.copy_rate)
+    assert one.roof == min(one.product_rate, one.intensity * one.memory_rate)
     roofline.print_roofline("micro", config, variables, 1)
     assert len(capsys.readouterr().out.splitlines()) == 3
     roofline.print_lockstep("micro", config, variables, (1,), 1)
