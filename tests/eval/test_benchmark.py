@@ -34,7 +34,7 @@ def test_what_is_measured_exists():
 
 
 def test_a_step_is_held_against_what_bounds_it(monkeypatch, capsys):
-    monkeypatch.setattr(roofline, "COPIED_FLOATS", 2**16)
+    monkeypatch.setattr(roofline, "PASSED_FLOATS", 2**16)
     config = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6))
     variables = initial_variables(config)
     one, two = (roofline.bound_step(config, variables, videos=videos, repeats=2) for videos in (1, 2))
