@@ -24,6 +24,8 @@ from ranet_jax.tracking.program import load_program
 from ranet_jax.tracking.tracker import make_tracker
 from ranet_jax.weights import Checkpoint, initial_variables, save_checkpoint
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 ROOT = pathlib.Path(__file__).parents[1]
 SIZE = (48, 80)
 CONFIGS = {
@@ -33,14 +35,6 @@ CONFIGS = {
     "mrnet": MRNetConfig.lite(backbone="resnet_micro", input_size=(32, 64), decoder_features=(8, 8), interval=1),
 }
 CARD = {"licence": "CC0"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quickly_compiled():
-    """Compiling is nearly all that these tests do."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def checkpoint_of(name):
@@ -56,11 +50,12 @@ def written(tmp_path_factory):
 
 
 def clip(rng, ids, count):
-    frames = rng.integers(0, 255, (count, *SIZE, 3), dtype=np.uint8)
+    """Bright objects that stand still on dark noise: where frames share nothing, rounding decides the masks."""
     labels = np.zeros(SIZE, np.uint8)
     for i, value in enumerate(ids):
         labels[10 + 5 * i : 30 + 5 * i, 5 + 35 * i : 35 + 35 * i] = value
-    return frames, labels
+    scene = rng.integers(0, 100, (*SIZE, 3)) + 100 * (labels > 0)[..., None]
+    return (scene + rng.integers(0, 20, (count, *SIZE, 3))).astype(np.uint8), labels
 
 
 def track(tracker, variables, frames, labels):
@@ -84,10 +79,10 @@ def test_a_program_gives_the_masks_of_the_checkpoint(name, ids, tmp_path, rng):
     found, found_probability, found_donated = track(
         program.tracker_for(SIZE, len(ids)), program.variables, frames, labels
     )
-    # The same operations, fused in another way: the last bits may differ, so a label where two are as good as equal,
-    # and what later frames make of it.
+    # The same operations, fused in another way: the last bits may differ, so a label where two are as good as equal.
+    # What a random network makes of that in later frames is not bounded.
     np.testing.assert_allclose(found_probability[0, ..., : len(ids)], probability[0], atol=5e-4)
-    assert (found == expected).mean() > 0.999
+    assert (found[:2] == expected[:2]).mean() > 0.999
     assert set(ids) <= set(np.unique(expected)), "or the comparison says little"
     assert donated
     assert all(donated)

@@ -101,6 +101,8 @@ class RANetConfig(NetworkConfig):
         ranking_gradient: "straight_through" multiplies kept maps by `1 + R - stop_gradient(R)`, so that scores learn;
             "none" leaves the ranking network without a gradient, as the released forward pass does.
         previous_mask: False gives the decoder zeros instead of the previous mask (Table 5, -PM).
+        target_model: True gives the decoder, beside the kept maps, the scores of a linear classifier fitted to the
+            first frame, see `ranet_jax.models.target_model`; no part of the paper.
         decoder: "pyramid" (released) or "lite".
         multiscale_dilations: of the pyramid decoder; (1, 3, 6) released, (1, 6, 9) in the supplementary file.
         crop: how the tracker cuts the network's input from a frame: "clip" (released: the box is clipped to the frame
@@ -144,6 +146,7 @@ class RANetConfig(NetworkConfig):
     ranking_planes: int = 32
     ranking_gradient: str = "straight_through"
     previous_mask: bool = True
+    target_model: bool = False
     decoder: str = "pyramid"
     multiscale_dilations: tuple[int, int, int] = (1, 3, 6)
     crop: str = "clip"
@@ -169,6 +172,7 @@ class RANetConfig(NetworkConfig):
             "ranking_planes": 0,
             "decoder": "lite",
             "crop": "pad",
+            "target_model": True,
             "crop_scale": 1.6,
             "parts": "connected",
         }

@@ -114,6 +114,7 @@ class PyramidDecoder(nn.Module):
         pyramid: Pyramid,
         maps: Float[Array, "b n 2 h w k"],
         previous_masks: Float[Array, "b height width n"],
+        target_scores: Float[Array, "b n h8 w8"] | None = None,
     ) -> tuple[Float[Array, "b height width n"], Intermediates]:
         """Decodes all objects of an image.
 
@@ -121,6 +122,7 @@ class PyramidDecoder(nn.Module):
             pyramid: of the current frame.
             maps: kept maps of both branches.
             previous_masks: of the previous frame, in [0, 1].
+            target_scores: of the target model, where there is one.
 
         Returns:
             Float32 logits, and `merged` (b, n, 2, h/8, w/8, 128), `level1` and `level2` (b * n, ...).
@@ -143,7 +145,7 @@ class PyramidDecoder(nn.Module):
             axis=-1,
         )
         level = lambda features, planes, name, last=False: Level(features, planes, dilations, dtype, last, name=name)
-        x = jnp.concatenate([branches, previous], axis=-1)
+        x = jnp.concatenate([branches, previous, *_score_channels(target_scores, dtype)], axis=-1)
         level1 = level((256, 256, 128), 64, "level1")(x, skips(1, pyramid.c3, pyramid.c4, pyramid.c5, (1, 2, 4)))
         level2 = level((128, 64, 32), 16, "level2")(level1, skips(2, pyramid.c2, pyramid.c3, pyramid.c4, (1, 2, 4)))
         skips3 = skips(3, pyramid.c1, pyramid.c2, pyramid.c3, (1, 2, 4))
@@ -169,6 +171,7 @@ class LiteDecoder(nn.Module):
         pyramid: Pyramid,
         maps: Float[Array, "b n 2 h w k"],
         previous_masks: Float[Array, "b height width n"],
+        target_scores: Float[Array, "b n h8 w8"] | None = None,
     ) -> tuple[Float[Array, "b height width n"], Intermediates]:
         """Decodes all objects of an image; arguments and results as `PyramidDecoder`'s, at 1/8 for `merged`."""
         b, n = maps.shape[:2]
@@ -191,7 +194,7 @@ class LiteDecoder(nn.Module):
             upsample(head(32, "skip1_2", 1)(pyramid.c4), 2),
             upsample(head(32, "skip1_3", 1)(pyramid.c5), 4),
         ]
-        x = jnp.concatenate([branches, previous(eighth)], axis=-1)
+        x = jnp.concatenate([branches, previous(eighth), *_score_channels(target_scores, self.dtype)], axis=-1)
         x = head(96, "level1_1")(x, jnp.concatenate(skips, axis=-1))
         x = head(64, "level1_3")(head(64, "level1_2")(x))
         level1 = upsample(x, 2)
@@ -202,6 +205,14 @@ class LiteDecoder(nn.Module):
         logits = upsample(head(1, "logit")(x).astype(jnp.float32), 2)
         logits = jnp.moveaxis(split_objects(logits[..., 0], b), 1, -1)
         return logits, {"merged": merged, "level1": level1, "level2": level2}
+
+
+def _score_channels(scores: Float[Array, "b n h w"] | None, dtype: Any) -> list[jax.Array]:
+    """The target model's scores and their negatives, (b * n, h, w, 1): a head's ReLU drops what is below the mean."""
+    if scores is None:
+        return []
+    joined = join_objects(scores)[..., None].astype(dtype)
+    return [joined, -joined]
 
 
 DECODERS = {"pyramid": PyramidDecoder, "lite": LiteDecoder}

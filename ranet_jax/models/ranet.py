@@ -21,6 +21,7 @@ from ranet_jax.models.config import RANetConfig
 from ranet_jax.models.correlation import correlate
 from ranet_jax.models.decoder import DECODERS
 from ranet_jax.models.ranking import Ranked, Ranking, branch_weights
+from ranet_jax.models.target_model import TARGET_GAIN, TargetModel, fit_target_model, second_view, target_scores
 
 
 class Features(NamedTuple):
@@ -30,6 +31,13 @@ class Features(NamedTuple):
     matching: Float[Array, "b h w c"]
 
 
+def split_features(features: Features, parts: int) -> list[Features]:
+    """Features of a batch of several sets of frames, set by set."""
+    leaves, structure = jax.tree.flatten(features)
+    split = [jnp.split(leaf, parts) for leaf in leaves]
+    return [jax.tree.unflatten(structure, [part[i] for part in split]) for i in range(parts)]
+
+
 class Template(NamedTuple):
     """What is kept of the first frame.
 
@@ -37,11 +45,13 @@ class Template(NamedTuple):
         feature: matching feature pooled to the template grid (after normalisation, not normalised again), row-major.
         weights: area of each label at each template position in [0, 1], background first.
         valid: objects that have any foreground; the others are padding.
+        target: classifier of each object; None where the config has no `target_model`.
     """
 
     feature: Float[Array, "b t c"]
     weights: Float[Array, "b t labels"]
     valid: Bool[Array, "b n"]
+    target: TargetModel | None = None
 
 
 class MatchingHead(nn.Module):
@@ -129,29 +139,58 @@ class RANet(nn.Module):
         self, image: Float[Array, "b height width 3"], masks: Float[Array, "b height width n"]
     ) -> Template:
         """Encodes the first frame with its objects' masks (in [0, 1], disjoint; an all-zero mask is padding)."""
-        return self.template_from_features(self.features(image).matching, masks)
+        if not self.config.target_model:
+            return self.template_from_features(self.features(image), masks)
+        features, second = split_features(self.features(jnp.concatenate([image, second_view(image)])), 2)
+        return self.template_from_features(features, masks, second)
 
     def template_from_features(
-        self, matching: Float[Array, "b h w c"], masks: Float[Array, "b height width n"]
+        self, features: Features, masks: Float[Array, "b height width n"], second: Features | None = None
     ) -> Template:
-        """`encode_template` where the frame is encoded already."""
+        """`encode_template` where the frame is encoded already.
+
+        Args:
+            features: of the first frame.
+            masks: its objects, as above.
+            second: features of `second_view` of it, for the target model; without them it is fitted to the frame alone.
+        """
+        matching = features.matching
         b, *_, c = matching.shape
         grid = self.config.template_grid
         feature = adaptive_average_pool(matching, grid).reshape(b, -1, c)
         background = 1.0 - jnp.sum(masks, axis=-1, keepdims=True)
         labels = jnp.concatenate([background, masks], axis=-1)
         weights = adaptive_average_pool(labels, grid).reshape(b, feature.shape[1], -1)
-        return Template(feature, weights, foreground_present(masks))
+        target = None
+        if self.config.target_model:
+            views = [(features, masks)] if second is None else [(features, masks), (second, second_view(masks))]
+            target = fit_target_model([view for view, _ in views], [view for _, view in views])
+        return Template(feature, weights, foreground_present(masks), target)
 
     def rank(self, template: Template, matching: Float[Array, "b h w c"]) -> Ranked:
         """Correlates a frame with the template and keeps the best maps of every object."""
         return self._rank(template, matching)[0]
 
     def decode(
-        self, pyramid: Pyramid, ranked: Ranked, previous_masks: Float[Array, "b height width n"]
+        self,
+        pyramid: Pyramid,
+        ranked: Ranked,
+        previous_masks: Float[Array, "b height width n"],
+        scores: Float[Array, "b n h8 w8"] | None = None,
     ) -> Float[Array, "b height width n"]:
-        """Float32 logits of every object; `previous_masks` in [0, 1] are ignored where the config says so."""
-        return self._decode(pyramid, ranked, previous_masks)[0]
+        """Float32 logits of every object.
+
+        Args:
+            pyramid: of the current frame.
+            ranked: its similarity maps, from `rank`.
+            previous_masks: in [0, 1]; ignored where the config says so.
+            scores: from `score`.
+        """
+        return self._decode(pyramid, ranked, previous_masks, scores)[0]
+
+    def score(self, template: Template, features: Features) -> Float[Array, "b n h8 w8"] | None:
+        """The target model's scores of a frame; None where the config has no `target_model`."""
+        return None if template.target is None else target_scores(template.target, *features)
 
     def __call__(
         self,
@@ -171,14 +210,15 @@ class RANet(nn.Module):
             Float32 logits, and by name: `pyramid`, `matching`, `similarity` (b, h, w, t), `rank_score` (raw),
             `ranked`, `merged`, `level1`, `level2`. What a caller does not use, jit leaves out.
         """
-        pyramid, matching = self.features(image)
+        features = self.features(image)
         if not isinstance(template, Template):
             previous_masks = template if previous_masks is None else previous_masks
-            template = self.template_from_features(matching, template)
+            template = self.template_from_features(features, template)
         assert previous_masks is not None, "previous_masks may be left out only where masks stand for the template"
-        ranked, ranking = self._rank(template, matching)
-        logits, decoding = self._decode(pyramid, ranked, previous_masks)
-        intermediates: dict[str, Any] = {"pyramid": pyramid, "matching": matching, "ranked": ranked}
+        ranked, ranking = self._rank(template, features.matching)
+        scores = self.score(template, features)
+        logits, decoding = self._decode(features.pyramid, ranked, previous_masks, scores)
+        intermediates: dict[str, Any] = {**features._asdict(), "ranked": ranked}
         return logits, intermediates | ranking | decoding
 
     def _rank(self, template: Template, matching: jax.Array) -> tuple[Ranked, dict[str, jax.Array]]:
@@ -189,8 +229,12 @@ class RANet(nn.Module):
         return ranked, {"similarity": similarity, "rank_score": raw}
 
     def _decode(
-        self, pyramid: Pyramid, ranked: Ranked, previous_masks: jax.Array
+        self, pyramid: Pyramid, ranked: Ranked, previous_masks: jax.Array, scores: jax.Array | None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         if not self.config.previous_mask:
             previous_masks = jnp.zeros_like(previous_masks)
-        return self.decoder(pyramid, ranked.maps, previous_masks)
+        logits, intermediates = self.decoder(pyramid, ranked.maps, previous_masks, scores)
+        if scores is not None:
+            enlarged = upsample(jnp.moveaxis(scores, 1, -1), previous_masks.shape[1] // scores.shape[2])
+            logits = logits + TARGET_GAIN * (enlarged - 0.5)
+        return logits, intermediates

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from ranet_jax.backbones import normalise
-from ranet_jax.models import Features, RANet, RANetConfig
+from ranet_jax.models import RANet, RANetConfig
+from ranet_jax.models.ranet import split_features
+from ranet_jax.models.target_model import second_view
 from ranet_jax.training.losses import (
     Mean,
     intersection_over_union,
@@ -63,17 +65,23 @@ def ranet_loss(config: RANetConfig, objective: RANetObjective, *, frozen: tuple[
                 features.pyramid,
                 model.apply(variables, template, features.matching, method="rank"),
                 previous,
+                model.apply(variables, template, features, method="score"),
                 method="decode",
             )
         )
         valid = batch["valid"]
         objects = lambda name: masks_of_labels(batch[name], valid.shape[1])
         frames = ["image", "next_image"] if "next_image" in batch else ["image"]
-        template_features, *features = _encode(encode, [batch[k] for k in ("template_image", *frames)], config)
+        images = [normalise(batch[name], config.backbone) for name in ("template_image", *frames)]
+        if config.target_model:
+            images.append(second_view(images[0]))
+        # In one pass of the network: no norm mixes the images of a batch.
+        template_features, *features = split_features(encode(jnp.concatenate(images)), len(images))
         template = model.apply(
             variables,
-            template_features.matching,
+            template_features,
             objects("template_labels"),
+            features.pop() if config.target_model else None,
             method="template_from_features",
         )
         logits = segment(template, features[0], objects("previous_labels"))
@@ -90,15 +98,6 @@ def ranet_loss(config: RANetConfig, objective: RANetObjective, *, frozen: tuple[
         return total, metrics
 
     return loss
-
-
-def _encode(encode: Any, images: list[jax.Array], config: RANetConfig) -> list[Features]:
-    """Encodes lists of images in one pass of the network: no norm mixes the images of a batch."""
-    features = encode(normalise(jnp.concatenate(images), config.backbone))
-    parts = len(images)
-    leaves, structure = jax.tree.flatten(features)
-    split = [jnp.split(leaf, parts) for leaf in leaves]
-    return [jax.tree.unflatten(structure, [part[i] for part in split]) for i in range(parts)]
 
 
 def predict(config: RANetConfig, variables: Any, batch: Any) -> jax.Array:

@@ -9,16 +9,10 @@ from ranet_jax.data.davis import DavisTree
 from ranet_jax.models import RANetConfig
 from ranet_jax.weights import initial_variables, load_checkpoint, save_checkpoint
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 SIZE = (48, 80)
 SEQUENCES = ("cow", "dog")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quickly_compiled():
-    """Compiling is nearly all that these tests do."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture

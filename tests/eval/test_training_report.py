@@ -20,15 +20,9 @@ from eval.training_step import open_step
 from ranet_jax.layers import select_maps
 from train.options import load_config
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 ROOT = pathlib.Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quickly_compiled():
-    """Compiling is nearly all that these tests do."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def _micro() -> ml_collections.ConfigDict:

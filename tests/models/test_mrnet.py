@@ -18,6 +18,8 @@ from ranet_jax.models.connected import drop_unconnected
 from ranet_jax.models.mask_ranking import candidate_frames
 from ranet_jax.weights import expected_variables, initial_variables, load_checkpoint, save_checkpoint
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 MICRO = MRNetConfig(backbone="resnet_micro", input_size=(64, 96), decoder_features=(8, 8, 8, 8))
 LITE = MRNetConfig.lite(backbone="resnet_micro", input_size=(64, 96), decoder_features=(8, 8, 8, 8))
 VARIANTS = {
@@ -31,14 +33,6 @@ VARIANTS = {
     "stem at 1/16": dataclasses.replace(LITE, mask_input="stem"),
     "bfloat16": dataclasses.replace(LITE, dtype="bfloat16"),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quickly_compiled():
-    """Compiling is nearly all that these tests do."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def inputs(rng, objects=2):

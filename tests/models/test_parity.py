@@ -14,7 +14,7 @@ import pytest
 
 from ranet_jax.backbones import normalise
 from ranet_jax.layers import select_maps
-from ranet_jax.models import RANet, RANetConfig, Template
+from ranet_jax.models import Features, RANet, RANetConfig, Template
 from ranet_jax.models.correlation import correlate
 from ranet_jax.models.ranking import Ranked, branch_weights
 
@@ -47,7 +47,9 @@ def golden_template(case, mode):
     prefix = "multi_" if f"{mode}_template_feature" in case.golden else ""
     feature = case.golden[f"{prefix}template_feature"]
     matching = jnp.asarray(feature.transpose(1, 2, 0)[None])
-    template = RANet(CONFIGS[mode]).apply(case.variables, matching, masks, method="template_from_features")
+    template = RANet(CONFIGS[mode]).apply(
+        case.variables, Features((), matching), masks, method="template_from_features"
+    )
     np.testing.assert_allclose(template.feature, matching.reshape(1, 405, 512), atol=1e-6)
     return template
 
@@ -67,7 +69,7 @@ def golden_order(case, mode):
 def test_matching_features(case):
     template = features(case.variables, case.template_frame)
     pooled = jax.jit(lambda v, m, k: RANet(CONFIGS["single"]).apply(v, m, k, method="template_from_features"))(
-        case.variables, template.matching, one_hot(case.template_labels["single"])
+        case.variables, template, one_hot(case.template_labels["single"])
     )
     expected = case.golden["template_feature"].reshape(512, 405).T
     np.testing.assert_allclose(pooled.feature[0], expected, atol=2e-4)
@@ -113,7 +115,7 @@ def test_merge_decoder_and_probability(case, mode):
     maps = maps_of_order(template, matching, order, mode)
     ranked = Ranked(maps, jnp.asarray(order)[None], jnp.asarray(score)[None])
     pyramid = features(case.variables, case.current_frame).pyramid
-    logits, intermediates = jax.jit(lambda v, p, r, m: RANet(CONFIGS[mode]).apply(v, p, r, m, method="_decode"))(
+    logits, intermediates = jax.jit(lambda v, p, r, m: RANet(CONFIGS[mode]).apply(v, p, r, m, None, method="_decode"))(
         case.variables, pyramid, ranked, one_hot(case.previous_labels[mode])
     )
     logits = np.asarray(logits[0])

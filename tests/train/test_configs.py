@@ -88,12 +88,6 @@ def _train(name, data_root, workdir, *changes):
     return train(PROGRAM, Options(config, workdir, smoke=True, distributed=None))
 
 
-@pytest.fixture
-def quickly_compiled():
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("quickly_compiled")
 @pytest.mark.parametrize("name", ["ranet_static.py:multi", "ranet_davis17.py", "ranet_lite_davis16.py"])

@@ -15,18 +15,12 @@ from ranet_jax.training.mrnet import MRNetObjective, mrnet_loss, predict, rollou
 from ranet_jax.training.optimizer import WHOLE_BACKBONE
 from ranet_jax.weights import initial_variables
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 LENGTH = 4
 # Frames are compared with the one before last, so that the last of four does not only see frame 0.
 LITE = MRNetConfig.lite(backbone="resnet_micro", input_size=(32, 64), decoder_features=(8, 8), candidates=1, interval=2)
 STEM = dataclasses.replace(LITE, mask_input="stem")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quickly_compiled():
-    """Compiling is nearly all that these tests do."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def clips(size=2, length=LENGTH, shape=(32, 64), objects=2):

@@ -11,13 +11,7 @@ from ranet_jax.training.online import adapt
 from ranet_jax.weights import initial_variables
 from tests.training.micro import MICRO
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _quickly_compiled():
-    """Compiling is nearly all that these tests do."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 
 def _first_frame(objects=1):

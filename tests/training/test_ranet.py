@@ -13,13 +13,7 @@ from ranet_jax.training.ranet import RANetObjective, predict, ranet_loss
 from ranet_jax.weights import initial_variables
 from tests.training.micro import MICRO, make_batch
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _quickly_compiled():
-    """Compiling is nearly all that these tests do."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +56,20 @@ def test_the_loss_is_that_of_the_model_called_frame_by_frame(variables, batch):
     """Encoding template and frame in one pass changes nothing, and every object counts by `valid`."""
     loss = ranet_loss(MICRO, RANetObjective(dice_weight=0.5), frozen=())
     total, metrics = jax.jit(loss)(variables["params"], variables["batch_stats"], batch)
-    probability = jax.jit(predict, static_argnums=0)(MICRO, variables, batch)
-    logits = jnp.log(probability) - jnp.log1p(-probability)
+    model = RANet(MICRO)
+
+    @jax.jit
+    def frame_by_frame(variables, batch):
+        image = lambda name: normalise(batch[name], MICRO.backbone)
+        objects = lambda name: masks_of_labels(batch[name], 2)
+        template = (image("template_image"), objects("template_labels"))
+        template = model.apply(variables, *template, method="encode_template")
+        return model.apply(variables, image("image"), template, objects("previous_labels"))[0]
+
+    logits = frame_by_frame(variables, jax.tree.map(jnp.asarray, batch))
+    np.testing.assert_allclose(
+        jax.jit(predict, static_argnums=0)(MICRO, variables, batch), jax.nn.sigmoid(logits), atol=1e-5
+    )
     masks = masks_of_labels(jnp.asarray(batch["labels"]), 2)
     expected = mask_loss(logits, masks, jnp.asarray(batch["valid"]), dice_weight=0.5)
     np.testing.assert_allclose(total.total, expected.total, rtol=1e-4)

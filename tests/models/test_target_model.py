@@ -1,0 +1,178 @@
+"""The target model: ridge regression by another way, two views, padding, gradients, and its place in RANet."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ranet_jax.backbones import Pyramid
+from ranet_jax.models import RANet, RANetConfig
+from ranet_jax.models.ranet import split_features
+from ranet_jax.models.target_model import (
+    DEVIATION_FLOOR,
+    MAGNIFICATION,
+    RIDGE,
+    fit_target_model,
+    second_view,
+    target_scores,
+)
+from ranet_jax.weights import initial_variables
+
+LITE = RANetConfig.lite(
+    backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6), kept_maps=16, matching_features=16
+)
+
+
+def frame_features(rng, batch=1):
+    """Random features of a 64x96 frame: 3, 5 and 4 channels of c2, c3 and c4, a matching feature of 6 at 1/8."""
+    draw = lambda stride, c: jnp.asarray(rng.normal(size=(batch, 64 // stride, 96 // stride, c)), jnp.float32)
+    return Pyramid(draw(2, 2), draw(4, 3), draw(8, 5), draw(16, 4), draw(32, 2)), draw(8, 6)
+
+
+def blocks(batch=1, objects=1):
+    """Masks whose edges lie on the grid of 1/8."""
+    masks = np.zeros((batch, 64, 96, objects), np.float32)
+    for i in range(objects):
+        masks[:, 8 + 8 * i : 40, 8 + 32 * i : 32 + 32 * i, i] = 1
+    return jnp.asarray(masks)
+
+
+def at_eighth(pyramid, matching):
+    """All channels at 1/8, resized by other means than the model's: means of blocks, and OpenCV's rule by jax.image."""
+    c2, c3, c4 = (np.asarray(x) for x in pyramid[1:4])
+    b, h, w, _ = c3.shape
+    c2 = c2.reshape(b, h, 2, w, 2, -1).mean(axis=(2, 4))
+    c4 = np.asarray(jax.image.resize(c4, (b, h, w, c4.shape[-1]), "linear"))
+    return np.concatenate([c2, c3, c4, np.asarray(matching)], axis=-1).astype(np.float64)
+
+
+def expected_weights(features, inside):
+    """Weighted least squares with its penalty as further rows, by NumPy in float64; features (views, positions, c)."""
+    joined = np.concatenate(features)
+    mean, deviation = joined.mean(axis=0), joined.std(axis=0) + DEVIATION_FLOOR
+    rows, targets = [], []
+    for x, y in zip(features, inside, strict=True):
+        standard = np.column_stack([(x - mean) / deviation, np.ones(len(x))])
+        importance = np.where(y > 0.5, 0.5 / (y > 0.5).sum(), 0.5 / (y <= 0.5).sum()) / len(features)
+        rows.append(standard * np.sqrt(importance)[:, None])
+        targets.append(y * np.sqrt(importance))
+    size = rows[0].shape[1]
+    rows.append(np.sqrt(RIDGE) * np.eye(size))
+    targets.append(np.zeros(size))
+    solution = np.linalg.lstsq(np.concatenate(rows), np.concatenate(targets), rcond=None)[0]
+    weights = solution[:-1] / deviation
+    return weights, solution[-1] - weights @ mean
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_it_is_the_least_squares_solution(rng, count):
+    views = [frame_features(rng) for _ in range(count)]
+    masks = [blocks() if i == 0 else blocks()[:, ::-1] for i in range(count)]
+    model = fit_target_model(views, masks)
+    features = [at_eighth(*view)[0].reshape(96, -1) for view in views]
+    inside = [np.asarray(m)[0, ::8, ::8, 0].ravel() for m in masks]
+    weights, offset = expected_weights(features, inside)
+    np.testing.assert_allclose(model.weights[0, 0], weights, atol=2e-5)
+    np.testing.assert_allclose(model.offset[0, 0], offset, atol=2e-5)
+
+
+def test_scores_weigh_every_channel_at_one_eighth(rng):
+    pyramid, matching = frame_features(rng, batch=2)
+    model = fit_target_model([(pyramid, matching)], [blocks(2, 2)])
+    scores = jax.jit(target_scores)(model, pyramid, matching)
+    whole = np.einsum("bhwc,bnc->bnhw", at_eighth(pyramid, matching), model.weights)
+    np.testing.assert_allclose(scores, whole + np.asarray(model.offset)[:, :, None, None], atol=1e-4)
+
+
+def test_a_separable_object_scores_high_on_itself_and_low_elsewhere(rng):
+    pyramid, matching = frame_features(rng)
+    masks = blocks()
+    inside = masks[:, ::8, ::8]
+    model = fit_target_model([(pyramid._replace(c3=pyramid.c3 + 4 * inside), matching)], [masks])
+    other, matching = frame_features(rng)
+    moved = jnp.roll(inside, 3, axis=2)
+    scores = target_scores(model, other._replace(c3=other.c3 + 4 * moved), matching)[0, 0]
+    assert float(scores[moved[0, ..., 0] > 0].mean()) > 0.7
+    assert float(scores[moved[0, ..., 0] == 0].mean()) < 0.2
+
+
+def test_padding_scores_nothing_and_changes_no_other_object(rng):
+    view = frame_features(rng)
+    masks = blocks(objects=2)
+    padded = jnp.concatenate([masks, jnp.zeros_like(masks[..., :1])], axis=-1)
+    two, three = fit_target_model([view], [masks]), fit_target_model([view], [padded])
+    np.testing.assert_allclose(three.weights[:, :2], two.weights, atol=1e-6)
+    assert not np.any(target_scores(three, *view)[:, 2])
+
+
+def test_an_object_thinner_than_half_a_cell_is_found(rng):
+    pyramid, matching = frame_features(rng)
+    line = jnp.zeros((1, 64, 96, 1)).at[:, 20:22, 8:72].set(1.0)
+    inside = (line[:, 4::8, ::8] > 0).astype(jnp.float32)
+    pyramid = pyramid._replace(c3=pyramid.c3 + 4 * inside)
+    scores = target_scores(fit_target_model([(pyramid, matching)], [line]), pyramid, matching)[0, 0]
+    assert float(scores[inside[0, ..., 0] > 0].min()) > 0.5
+
+
+def test_an_object_that_fills_the_frame_is_finite(rng):
+    view = frame_features(rng)
+    model = fit_target_model([view], [jnp.ones((1, 64, 96, 1))])
+    assert np.all(np.isfinite(target_scores(model, *view)))
+
+
+def test_a_channel_that_one_view_lacks_does_no_harm(rng):
+    """As ReLUs give them: its deviation in that view alone would be the floor."""
+    (pyramid, matching), other = frame_features(rng), frame_features(rng)
+    dead = pyramid._replace(c3=pyramid.c3.at[..., 0].set(0.0))
+    bright = other[0]._replace(c3=other[0].c3.at[..., 0].multiply(1e3))
+    scores = target_scores(fit_target_model([(dead, matching), (bright, other[1])], [blocks()] * 2), dead, matching)
+    assert np.all(np.isfinite(scores))
+    assert np.abs(scores).max() < 3
+
+
+def test_nothing_of_the_fit_has_a_gradient(rng):
+    pyramid, matching = frame_features(rng)
+
+    def total(matching):
+        return jnp.sum(fit_target_model([(pyramid, matching)], [blocks()]).weights)
+
+    assert not np.any(jax.grad(total)(matching))
+
+
+def test_the_second_view_is_mirrored_and_magnified():
+    rows, columns = jnp.meshgrid(jnp.arange(64.0), jnp.arange(96.0), indexing="ij")
+    ramps = jnp.stack([rows, columns], axis=-1)[None]
+    view = np.asarray(second_view(ramps))[0]
+    # Pixel i of the view shows the position that far from the centre over the magnification.
+    expected = 31.5 + (np.arange(64) - 31.5) / MAGNIFICATION
+    np.testing.assert_allclose(view[:, 50, 0], expected, atol=1e-4)
+    expected = 47.5 - (np.arange(96) - 47.5) / MAGNIFICATION
+    np.testing.assert_allclose(view[20, :, 1], expected, atol=1e-4)
+
+
+def test_the_network_fits_it_to_both_views(rng):
+    variables, model = jax.device_put(initial_variables(LITE)), RANet(LITE)
+    image = jnp.asarray(rng.normal(size=(1, 64, 96, 3)), jnp.float32)
+    masks = blocks(objects=2)
+    template = model.apply(variables, image, masks, method="encode_template")
+    both = model.apply(variables, jnp.concatenate([image, second_view(image)]), method="features")
+    first, second = split_features(both, 2)
+    expected = fit_target_model([first, second], [masks, second_view(masks)])
+    np.testing.assert_allclose(template.target.weights, expected.weights, rtol=1e-4, atol=1e-5)
+    alone = model.apply(variables, first, masks, method="template_from_features")
+    assert np.abs(alone.target.weights - template.target.weights).max() > 1e-3
+
+
+def test_scores_reach_the_logits(rng):
+    variables, model = jax.device_put(initial_variables(LITE)), RANet(LITE)
+    image = jnp.asarray(rng.normal(size=(1, 64, 96, 3)), jnp.float32)
+    masks = blocks(objects=2)
+    template = model.apply(variables, image, masks, method="encode_template")
+    features = model.apply(variables, image, method="features")
+    ranked = model.apply(variables, template, features.matching, method="rank")
+    scores = model.apply(variables, template, features, method="score")
+    decode = lambda scores: model.apply(variables, features.pyramid, ranked, masks, scores, method="decode")
+    whole = model.apply(variables, image, template, masks)[0]
+    np.testing.assert_allclose(decode(scores), whole, atol=1e-4)
+    assert np.abs(decode(scores.at[:, 0].set(0.0)) - whole)[..., 0].max() > 0.1
+    np.testing.assert_allclose(decode(scores.at[:, 0].set(0.0))[..., 1], whole[..., 1], atol=1e-4)
