@@ -7,6 +7,7 @@ the start of a video. (Robinson et al., "Learning Fast and Robust Target Models 
 classifier.)
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from ranet_jax.layers import adaptive_average_pool, upsample
 
 RIDGE = 0.3
 DEVIATION_FLOOR = 1e-3
+SOLVER_TOLERANCE = 1e-6  # of the residual's norm, relative to the right side's
+SOLVER_STEPS = 200
 # A score's share in the logit: the decoder learns what the classifier gets wrong, instead of learning to ignore it.
 TARGET_GAIN = 8.0
 MAGNIFICATION = 4 / 3  # boxes of 1.6 extents still hold all of the object
@@ -28,7 +31,7 @@ class TargetModel(NamedTuple):
     """A linear score of every object: about 1 on it, 0 elsewhere.
 
     Attributes:
-        weights: of the channels of c2, c3, c4 and the matching feature, in this order.
+        weights: of the channels of c1, c2, c3, c4 and the matching feature, in this order.
         offset: of the sum.
     """
 
@@ -63,7 +66,7 @@ def fit_target_model(
         The float32 model, the standardisation folded in.
     """
     grid = (views[0][0].c3.shape[1], views[0][0].c3.shape[2])
-    joined = [[_resized(x.astype(jnp.float32), grid) for x in (*pyramid[1:4], matching)] for pyramid, matching in views]
+    joined = [[_resized(x.astype(jnp.float32), grid) for x in (*pyramid[:4], matching)] for pyramid, matching in views]
     x = jax.lax.stop_gradient(jnp.stack([jnp.concatenate(parts, axis=-1) for parts in joined], axis=1))
     b, count, h, w, c = x.shape
     x = x.reshape(b, count, h * w, c)
@@ -76,15 +79,25 @@ def fit_target_model(
         inside = (target > 0.5).astype(jnp.float32)
         share = lambda members: members / jnp.maximum(2 * count * jnp.sum(members, axis=2, keepdims=True), 1.0)
         weighted = x * (share(inside) + share(1.0 - inside))[..., None]
-        squares = jnp.einsum("bvpc,bvpd->bcd", weighted, x) + RIDGE * jnp.eye(c + 1)[None]
-        products = jnp.einsum("bvpc,bvp->bc", weighted, target)
-        factor = jax.scipy.linalg.cho_factor(squares)
-        return jax.scipy.linalg.cho_solve(factor, products[..., None])[..., 0]
+        squares = jnp.einsum("bvpc,bvpd->bcd", weighted, x, precision="highest") + RIDGE * jnp.eye(c + 1)[None]
+        products = jnp.einsum("bvpc,bvp->bc", weighted, target, precision="highest")
+        return jax.vmap(_solve)(squares, products)
 
     # One object at a time: the weighted features of all together would be n times the frame's.
     solved = jnp.moveaxis(jax.lax.map(fit, jnp.moveaxis(target, -1, 0)), 0, 1)
     weights = solved[..., :c] / deviation[:, 0]
     return TargetModel(weights, solved[..., c] - jnp.sum(weights * mean[:, 0], axis=-1))
+
+
+def _solve(matrix: Float[Array, "c c"], vector: Float[Array, "c"]) -> Float[Array, "c"]:
+    """Solution of a symmetric positive definite system; `RIDGE` keeps it well conditioned.
+
+    By conjugate gradients, which are products alone: JAX's factorisations wait for threads of the pool that runs them
+    on a CPU (several devices of one process wait for each other forever), and tie an exported program to LAPACK's or
+    cuSOLVER's calls.
+    """
+    product = functools.partial(jnp.matmul, matrix, precision="highest")
+    return jax.scipy.sparse.linalg.cg(product, vector, tol=SOLVER_TOLERANCE, maxiter=SOLVER_STEPS)[0]
 
 
 def target_scores(model: TargetModel, pyramid: Pyramid, matching: Float[Array, "b h w c"]) -> Float[Array, "b n h8 w8"]:
@@ -94,7 +107,7 @@ def target_scores(model: TargetModel, pyramid: Pyramid, matching: Float[Array, "
     """
     size = (pyramid.c3.shape[1], pyramid.c3.shape[2])
     total, first = model.offset[:, None, None], 0
-    for x in (*pyramid[1:4], matching):
+    for x in (*pyramid[:4], matching):
         weights = model.weights[..., first : first + x.shape[-1]]
         first += x.shape[-1]
         total = total + _resized(jnp.einsum("bhwc,bnc->bhwn", x.astype(jnp.float32), weights), size)

@@ -24,7 +24,7 @@ LITE = RANetConfig.lite(
 
 
 def frame_features(rng, batch=1):
-    """Random features of a 64x96 frame: 3, 5 and 4 channels of c2, c3 and c4, a matching feature of 6 at 1/8."""
+    """Random features of a 64x96 frame: 2, 3, 5 and 4 channels of c1 to c4, a matching feature of 6 at 1/8."""
     draw = lambda stride, c: jnp.asarray(rng.normal(size=(batch, 64 // stride, 96 // stride, c)), jnp.float32)
     return Pyramid(draw(2, 2), draw(4, 3), draw(8, 5), draw(16, 4), draw(32, 2)), draw(8, 6)
 
@@ -39,11 +39,12 @@ def blocks(batch=1, objects=1):
 
 def at_eighth(pyramid, matching):
     """All channels at 1/8, resized by other means than the model's: means of blocks, and OpenCV's rule by jax.image."""
-    c2, c3, c4 = (np.asarray(x) for x in pyramid[1:4])
+    c1, c2, c3, c4 = (np.asarray(x) for x in pyramid[:4])
     b, h, w, _ = c3.shape
+    c1 = c1.reshape(b, h, 4, w, 4, -1).mean(axis=(2, 4))
     c2 = c2.reshape(b, h, 2, w, 2, -1).mean(axis=(2, 4))
     c4 = np.asarray(jax.image.resize(c4, (b, h, w, c4.shape[-1]), "linear"))
-    return np.concatenate([c2, c3, c4, np.asarray(matching)], axis=-1).astype(np.float64)
+    return np.concatenate([c1, c2, c3, c4, np.asarray(matching)], axis=-1).astype(np.float64)
 
 
 def expected_weights(features, inside):
