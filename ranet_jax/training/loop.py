@@ -35,7 +35,7 @@ class LoopConfig:
     Attributes:
         steps: when the training ends.
         log_every: average metrics are reported.
-        checkpoint_every: the state is saved, and the averaged weights exported.
+        checkpoint_every: the state is saved, and the averaged weights exported; also at its end, by a signal too.
         evaluate_every: the averaged weights are evaluated; also at the end, unless 0.
         picture_every: a picture of the current batch is reported.
     """
@@ -146,9 +146,9 @@ def run(
     with reporter(number) as reports, StopSignal() as stop:
         if number:
             reports.message(f"continuing after step {number}")
-        if number == config.steps and hooks.export is not None and not jax.process_index():
+        if number == config.steps:
             # The last process may have been killed between its last checkpoint and its export.
-            hooks.export(jax.tree.map(np.asarray, state.variables), number)
+            _export(number, state, hooks)
         meter = _Meter(config, reports, hooks)
         while number < config.steps:
             batch = next(iterator)
@@ -171,6 +171,9 @@ def run(
             with meter.paused():
                 _call_hooks(number, state, arrays, config, hooks, reports, meter)
         checkpoints.wait()
+        if number < config.steps:
+            # Whoever stops a run early may want to use what it has learned; the checkpoint comes first.
+            _export(number, state, hooks)
     return Outcome(state, stop.number if number < config.steps else None)
 
 
@@ -186,6 +189,11 @@ class _Waiting(NamedTuple):
 
 def _due(number: int, every: int) -> bool:
     return every > 0 and number % every == 0
+
+
+def _export(number: int, state: TrainState, hooks: Hooks) -> None:
+    if hooks.export is not None and not jax.process_index():
+        hooks.export(jax.tree.map(np.asarray, state.variables), number)
 
 
 def _call_hooks(

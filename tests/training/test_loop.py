@@ -65,9 +65,13 @@ def test_a_signal_saves_and_the_same_command_continues_with_the_same_losses(tmp_
         os.kill(os.getpid(), number)
         return np.zeros((4, 4, 3), np.uint8)
 
+    exported = {}
+    hooks = Hooks(lambda variables, step: exported.update({step: variables}), picture=interrupt)
     # The picture comes after step 4; the signal is seen after the step that follows.
-    stopped = _train(tmp_path / "cut", hooks=Hooks(picture=interrupt), picture_every=4)
+    stopped = _train(tmp_path / "cut", hooks=hooks, picture_every=4)
     assert (stopped.stopped_by, int(stopped.state.step)) == (number, 5)
+    assert list(exported) == [3, 5]
+    jax.tree.map(np.testing.assert_array_equal, exported[5], jax.tree.map(np.asarray, stopped.state.variables))
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     finished = _train(tmp_path / "cut")
     assert finished.stopped_by is None
