@@ -25,17 +25,14 @@ jaxtyping.install_import_hook("ranet_jax", "beartype.beartype")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compiling is most of what the tests do: what one has compiled, no other process or later run compiles again.
+    """Compiling is most of what the tests do: programs that tests start find what others have compiled.
 
-    The variables are for the programs that tests start. With a bound on its size JAX locks the folder, so that no
-    process reads what another has half written.
+    With a bound on its size JAX locks the folder, so that no process reads what another has half written. The tests'
+    own process keeps nothing: it compiles hundreds of programs, and XLA has crashed in writing one of them out.
     """
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("compiled"))
     os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2 * 1024**3)
-    jax.config.update("jax_compilation_cache_max_size", 2 * 1024**3)
-    from ranet_jax.compilation import keep_compiled_programs
-
-    keep_compiled_programs()
+    jax.config.update("jax_enable_compilation_cache", False)
 
 
 SHARED = pathlib.Path(os.environ.get("RANET_SHARED", pathlib.Path(__file__).parents[1].parent / "shared"))
