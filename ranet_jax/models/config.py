@@ -103,6 +103,7 @@ class RANetConfig(NetworkConfig):
         previous_mask: False gives the decoder zeros instead of the previous mask (Table 5, -PM).
         target_model: True gives the decoder, beside the kept maps, the scores of a linear classifier fitted to the
             first frame, see `ranet_jax.models.target_model`; no part of the paper.
+        target_update: True makes the tracker fit it anew with every frame that it has segmented.
         decoder: "pyramid" (released) or "lite".
         multiscale_dilations: of the pyramid decoder; (1, 3, 6) released, (1, 6, 9) in the supplementary file.
         crop: how the tracker cuts the network's input from a frame: "clip" (released: the box is clipped to the frame
@@ -147,6 +148,7 @@ class RANetConfig(NetworkConfig):
     ranking_gradient: str = "straight_through"
     previous_mask: bool = True
     target_model: bool = False
+    target_update: bool = False
     decoder: str = "pyramid"
     multiscale_dilations: tuple[int, int, int] = (1, 3, 6)
     crop: str = "clip"
@@ -154,6 +156,16 @@ class RANetConfig(NetworkConfig):
     parts: str = "all"
     merging: str = "maximum"
     dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            InputError: as for every network, or there is no target model to update.
+        """
+        super().__post_init__()
+        if self.target_update and not self.target_model:
+            raise InputError("config field target_update is True without a target_model: set both or neither")
 
     @classmethod
     def lite(cls, **changes: Any) -> "RANetConfig":
@@ -173,6 +185,7 @@ class RANetConfig(NetworkConfig):
             "decoder": "lite",
             "crop": "pad",
             "target_model": True,
+            "target_update": True,
             "crop_scale": 1.6,
             "parts": "connected",
         }

@@ -21,7 +21,7 @@ from ranet_jax.models.config import RANetConfig
 from ranet_jax.models.correlation import correlate
 from ranet_jax.models.decoder import DECODERS
 from ranet_jax.models.ranking import Ranked, Ranking, branch_weights
-from ranet_jax.models.target_model import TARGET_GAIN, TargetModel, fit_target_model, second_view, target_scores
+from ranet_jax.models.target_model import TARGET_GAIN, TargetMemory, fit_target_model, second_view, target_scores
 
 
 class Features(NamedTuple):
@@ -45,13 +45,13 @@ class Template(NamedTuple):
         feature: matching feature pooled to the template grid (after normalisation, not normalised again), row-major.
         weights: area of each label at each template position in [0, 1], background first.
         valid: objects that have any foreground; the others are padding.
-        target: classifier of each object; None where the config has no `target_model`.
+        target: classifier of each object, and what it was fitted to; None where the config has no `target_model`.
     """
 
     feature: Float[Array, "b t c"]
     weights: Float[Array, "b t labels"]
     valid: Bool[Array, "b n"]
-    target: TargetModel | None = None
+    target: TargetMemory | None = None
 
 
 class MatchingHead(nn.Module):
@@ -190,7 +190,7 @@ class RANet(nn.Module):
 
     def score(self, template: Template, features: Features) -> Float[Array, "b n h8 w8"] | None:
         """The target model's scores of a frame; None where the config has no `target_model`."""
-        return None if template.target is None else target_scores(template.target, *features)
+        return None if template.target is None else target_scores(template.target.model, *features)
 
     def __call__(
         self,

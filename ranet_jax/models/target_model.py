@@ -9,7 +9,7 @@ classifier.)
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,8 @@ SOLVER_STEPS = 200
 # A score's share in the logit: the decoder learns what the classifier gets wrong, instead of learning to ignore it.
 TARGET_GAIN = 8.0
 MAGNIFICATION = 4 / 3  # boxes of 1.6 extents still hold all of the object
+MEMORY_RATE = 0.1  # a new frame's share of the frames since the first
+MEMORY_SHARE = 0.5  # theirs, of the fit
 
 
 class TargetModel(NamedTuple):
@@ -37,6 +39,42 @@ class TargetModel(NamedTuple):
 
     weights: Float[Array, "b n c"]
     offset: Float[Array, "b n"]
+
+
+class NormalEquations(NamedTuple):
+    """What least squares keeps of any number of frames: its size does not grow with them.
+
+    Attributes:
+        squares: weighted sum of the products of every two of the k standardised channels, the last of which is 1.
+        products: weighted sum of their products with the target.
+    """
+
+    squares: Float[Array, "b n k k"]
+    products: Float[Array, "b n k"]
+
+
+class TargetMemory(NamedTuple):
+    """Everything that the target model is fitted to.
+
+    Attributes:
+        mean: of every channel in the first frame's views; later frames are standardised by it, too.
+        deviation: likewise.
+        first: of the first frame's views.
+        recent: running average over the frames since; the first frame's own to begin with.
+        solution: of both, for standardised channels.
+    """
+
+    mean: Float[Array, "b c"]
+    deviation: Float[Array, "b c"]
+    first: NormalEquations
+    recent: NormalEquations
+    solution: Float[Array, "b n k"]
+
+    @property
+    def model(self) -> TargetModel:
+        """The classifier, the standardisation folded in."""
+        weights = self.solution[..., :-1] / self.deviation[:, None]
+        return TargetModel(weights, self.solution[..., -1] - jnp.sum(weights * self.mean[:, None], axis=-1))
 
 
 def second_view(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -53,7 +91,7 @@ def second_view(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 
 def fit_target_model(
     views: Sequence[tuple[Pyramid, Float[Array, "b h w c"]]], masks: Sequence[Float[Array, "b height width n"]]
-) -> TargetModel:
+) -> TargetMemory:
     """Ridge regression of every object's mask at 1/8 from features, all views and both classes weighing the same.
 
     Channels are standardised over all views, so that one `RIDGE` suits them all. Nothing of it has a gradient.
@@ -63,41 +101,112 @@ def fit_target_model(
         masks: the objects in each of them, in [0, 1]; an all-zero mask gets a score of 0 everywhere.
 
     Returns:
-        The float32 model, the standardisation folded in.
+        The float32 fit; its `model` is what scores frames.
     """
     grid = (views[0][0].c3.shape[1], views[0][0].c3.shape[2])
-    joined = [[_resized(x.astype(jnp.float32), grid) for x in (*pyramid[:4], matching)] for pyramid, matching in views]
-    x = jax.lax.stop_gradient(jnp.stack([jnp.concatenate(parts, axis=-1) for parts in joined], axis=1))
-    b, count, h, w, c = x.shape
-    x = x.reshape(b, count, h * w, c)
-    mean = jnp.mean(x, axis=(1, 2), keepdims=True)
-    deviation = jnp.std(x, axis=(1, 2), keepdims=True) + DEVIATION_FLOOR
-    x = jnp.concatenate([(x - mean) / deviation, jnp.ones((b, count, h * w, 1), jnp.float32)], axis=-1)
-    target = jnp.stack([_cell_targets(m, grid).reshape(b, h * w, -1) for m in masks], axis=1)
+    x = jax.lax.stop_gradient(jnp.stack([_joined(*view) for view in views], axis=1))
+    mean = jnp.mean(x, axis=(1, 2))
+    deviation = jnp.std(x, axis=(1, 2)) + DEVIATION_FLOOR
+    x = _standardised(x, mean[:, None], deviation[:, None])
+    target = jnp.stack([_positions(_cell_targets(m, grid)) for m in masks], axis=1)
 
-    def fit(target: Float[Array, "b views positions"]) -> Float[Array, "b channels"]:
-        inside = (target > 0.5).astype(jnp.float32)
-        share = lambda members: members / jnp.maximum(2 * count * jnp.sum(members, axis=2, keepdims=True), 1.0)
-        weighted = x * (share(inside) + share(1.0 - inside))[..., None]
-        squares = jnp.einsum("bvpc,bvpd->bcd", weighted, x, precision="highest") + RIDGE * jnp.eye(c + 1)[None]
-        products = jnp.einsum("bvpc,bvp->bc", weighted, target, precision="highest")
-        return jax.vmap(_solve)(squares, products)
+    def fit(target: Float[Array, "b views positions"]) -> tuple[NormalEquations, Float[Array, "b k"]]:
+        equations = _normal_equations(x, target, jnp.ones_like(target))
+        return equations, _solve(equations, jnp.zeros_like(equations.products))
 
     # One object at a time: the weighted features of all together would be n times the frame's.
-    solved = jnp.moveaxis(jax.lax.map(fit, jnp.moveaxis(target, -1, 0)), 0, 1)
-    weights = solved[..., :c] / deviation[:, 0]
-    return TargetModel(weights, solved[..., c] - jnp.sum(weights * mean[:, 0], axis=-1))
+    fitted = jax.lax.map(fit, jnp.moveaxis(target, -1, 0))
+    equations, solution = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), fitted)
+    return TargetMemory(mean, deviation, equations, equations, solution)
 
 
-def _solve(matrix: Float[Array, "c c"], vector: Float[Array, "c"]) -> Float[Array, "c"]:
-    """Solution of a symmetric positive definite system; `RIDGE` keeps it well conditioned.
+def update_target_model(
+    memory: TargetMemory,
+    pyramid: Pyramid,
+    matching: Float[Array, "b h w c"],
+    probability: Float[Array, "b height width n"],
+) -> TargetMemory:
+    """The fit with one more frame in it, labelled by the tracker's own prediction.
+
+    The first frame, whose mask is known to be right, keeps its share for ever. Pixels that the network is unsure of
+    weigh little, (2p - 1)^2, and an object that no pixel shows is not learned from. Views of the object and background
+    that the first frame lacks are worth more on held-out videos than predictions that are wrong cost
+    (docs/results.md).
+
+    Args:
+        memory: so far.
+        pyramid: of the new frame.
+        matching: its feature.
+        probability: of every object in it, in [0, 1], zero where another one is more probable.
+    """
+    grid = (pyramid.c3.shape[1], pyramid.c3.shape[2])
+    x = _standardised(_joined(pyramid, matching)[:, None], memory.mean[:, None], memory.deviation[:, None])
+    seen = jnp.any(probability > 0.5, axis=(1, 2))
+    target = _positions(_cell_targets(probability, grid))
+    certainty = _positions(adaptive_average_pool(jnp.square(2.0 * probability - 1.0), grid))
+
+    def update(one: Any) -> tuple[NormalEquations, Float[Array, "b k"]]:
+        target, certainty, seen, first, recent, solution = one
+        new = _normal_equations(x, target[:, None], certainty[:, None])
+        rate = jnp.where(seen, MEMORY_RATE, 0.0)
+        mix = lambda share, a, b: a + jnp.reshape(share, (-1,) + (1,) * (a.ndim - 1)) * (b - a)
+        recent = jax.tree.map(functools.partial(mix, rate), recent, new)
+        both = jax.tree.map(functools.partial(mix, MEMORY_SHARE), first, recent)
+        return recent, _solve(both, solution)
+
+    leading = lambda axis, tree: jax.tree.map(lambda leaf: jnp.moveaxis(leaf, axis, 0), tree)
+    of_objects = (*leading(-1, (target, certainty, seen)), *leading(1, (memory.first, memory.recent, memory.solution)))
+    recent, solution = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), jax.lax.map(update, of_objects))
+    return memory._replace(recent=recent, solution=solution)
+
+
+def _joined(pyramid: Pyramid, matching: Float[Array, "b h w c"]) -> Float[Array, "b positions channels"]:
+    """All channels at 1/8, float32."""
+    grid = (pyramid.c3.shape[1], pyramid.c3.shape[2])
+    resized = [_resized(x.astype(jnp.float32), grid) for x in (*pyramid[:4], matching)]
+    return _positions(jnp.concatenate(resized, axis=-1))
+
+
+def _positions(x: Float[Array, "b h w c"]) -> Float[Array, "b positions c"]:
+    return x.reshape(x.shape[0], -1, x.shape[-1])
+
+
+def _standardised(
+    x: Float[Array, "b views positions c"], mean: Float[Array, "b 1 c"], deviation: Float[Array, "b 1 c"]
+) -> Float[Array, "b views positions k"]:
+    """With a channel of ones, which the offset is the weight of."""
+    return jnp.concatenate([(x - mean[:, None]) / deviation[:, None], jnp.ones_like(x[..., :1])], axis=-1)
+
+
+def _normal_equations(
+    x: Float[Array, "b views positions c"],
+    target: Float[Array, "b views positions"],
+    certainty: Float[Array, "b views positions"],
+) -> NormalEquations:
+    """Of one object (no axis n), inside and outside of it weighing one half each in every view."""
+    inside = (target > 0.5).astype(jnp.float32)
+    tiny = jnp.finfo(jnp.float32).tiny
+    share = lambda members: members / jnp.maximum(2 * x.shape[1] * jnp.sum(members, axis=2, keepdims=True), tiny)
+    weighted = x * (share(certainty * inside) + share(certainty * (1.0 - inside)))[..., None]
+    return NormalEquations(
+        jnp.einsum("bvpc,bvpd->bcd", weighted, x, precision="highest"),
+        jnp.einsum("bvpc,bvp->bc", weighted, target, precision="highest"),
+    )
+
+
+def _solve(equations: NormalEquations, start: Float[Array, "b c"]) -> Float[Array, "b c"]:
+    """Solution with the penalty `RIDGE`, which keeps the system well conditioned, from a first guess.
 
     By conjugate gradients, which are products alone: JAX's factorisations wait for threads of the pool that runs them
     on a CPU (several devices of one process wait for each other forever), and tie an exported program to LAPACK's or
     cuSOLVER's calls.
     """
-    product = functools.partial(jnp.matmul, matrix, precision="highest")
-    return jax.scipy.sparse.linalg.cg(product, vector, tol=SOLVER_TOLERANCE, maxiter=SOLVER_STEPS)[0]
+
+    def solve(squares: Float[Array, "c c"], products: Float[Array, "c"], start: Float[Array, "c"]) -> jax.Array:
+        product = lambda x: jnp.matmul(squares, x, precision="highest") + RIDGE * x
+        return jax.scipy.sparse.linalg.cg(product, products, start, tol=SOLVER_TOLERANCE, maxiter=SOLVER_STEPS)[0]
+
+    return jax.vmap(solve)(*equations, start)
 
 
 def target_scores(model: TargetModel, pyramid: Pyramid, matching: Float[Array, "b h w c"]) -> Float[Array, "b n h8 w8"]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float, Float32, Int32, UInt8
 from ranet_jax.backbones import normalise
 from ranet_jax.models import RANet, RANetConfig, Template
 from ranet_jax.models.connected import drop_unconnected
+from ranet_jax.models.target_model import update_target_model
 from ranet_jax.tracking.canvas import Canvas
 from ranet_jax.tracking.crop import box_of_mask, crop_frame, crop_labels, uncrop
 from ranet_jax.tracking.merge import merge_objects
@@ -31,7 +33,8 @@ class TrackerState(NamedTuple):
     """Everything a video's past leaves behind; its size never grows.
 
     Attributes:
-        template: of the first frame, batch of one, objects padded to their bucket.
+        template: of the first frame, batch of one, objects padded to their bucket; where the config says so, its
+            target model is fitted to later frames, too.
         previous: label slots of the previous frame on the working canvas (0 background, i + 1 object i).
         box: the crop box of the next frame, on the working canvas.
         ids: label id of each object slot; 0 for padding.
@@ -161,7 +164,7 @@ def _step(
     canvas = Canvas.of(frame_size, config)
     image = _network_input(frame, canvas, state.box, config)
     previous = masks_of_slots(crop_labels(state.previous, state.box, config), n)
-    logits, _ = RANet(config).apply(variables, image, state.template, previous)
+    logits, features = RANet(config).apply(variables, image, state.template, previous)
     cropped = jax.nn.sigmoid(logits[0])
     if config.parts == "connected":
         cropped = drop_unconnected(cropped, previous[0])
@@ -169,10 +172,21 @@ def _step(
     valid = state.ids > 0
     merged, slots = merge_objects(probability, valid, config.merging)
     box = box_of_mask(slots > 0, config)
-    new_state = TrackerState(state.template, slots, box, state.ids)
+    template = state.template
+    if config.target_update:
+        template = _updated(template, features, jnp.where(valid, cropped, 0.0))
+    new_state = TrackerState(template, slots, box, state.ids)
     # The output is cut from the probabilities, not from the canvas's labels: resizing is undone before the decision.
     if frame_size == canvas.scaled:
         output, labels = canvas.take(merged, frame_size), canvas.take(slots[..., None], frame_size)[..., 0]
     else:
         output, labels = merge_objects(canvas.take(probability, frame_size), valid, config.merging)
     return new_state, labels_of_slots(labels, state.ids), output
+
+
+def _updated(template: Template, features: Mapping[str, Any], probability: jax.Array) -> Template:
+    """The template with a target model that knows this frame, too; a pixel is the most probable object's alone."""
+    assert template.target is not None
+    alone = jnp.where(probability == jnp.max(probability, axis=-1, keepdims=True), probability, 0.0)
+    target = update_target_model(template.target, features["pyramid"], features["matching"], alone[None])
+    return template._replace(target=target)

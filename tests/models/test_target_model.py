@@ -11,12 +11,18 @@ from ranet_jax.models.ranet import split_features
 from ranet_jax.models.target_model import (
     DEVIATION_FLOOR,
     MAGNIFICATION,
+    MEMORY_RATE,
+    MEMORY_SHARE,
     RIDGE,
     fit_target_model,
     second_view,
     target_scores,
+    update_target_model,
 )
 from ranet_jax.weights import initial_variables
+
+# Called by itself, its loop over objects would be compiled anew every time.
+updated_by = jax.jit(update_target_model)
 
 LITE = RANetConfig.lite(
     backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6), kept_maps=16, matching_features=16
@@ -47,14 +53,24 @@ def at_eighth(pyramid, matching):
     return np.concatenate([c1, c2, c3, c4, np.asarray(matching)], axis=-1).astype(np.float64)
 
 
-def expected_weights(features, inside):
-    """Weighted least squares with its penalty as further rows, by NumPy in float64; features (views, positions, c)."""
-    joined = np.concatenate(features)
+def expected_weights(features, inside, shares=None, standard_of=None, certainty=None):
+    """Weighted least squares with its penalty as further rows, by NumPy in float64.
+
+    Args:
+        features: of each view, (positions, c).
+        inside: of each view, (positions,).
+        shares: of each view in the fit; the same for all if None.
+        standard_of: how many of the views, from the first, the channels are standardised by; all if None.
+        certainty: of each view's positions; 1 if None.
+    """
+    joined = np.concatenate(features[:standard_of])
     mean, deviation = joined.mean(axis=0), joined.std(axis=0) + DEVIATION_FLOOR
+    shares = np.full(len(features), 1 / len(features)) if shares is None else shares
+    certainty = [np.ones(len(x)) for x in features] if certainty is None else certainty
     rows, targets = [], []
-    for x, y in zip(features, inside, strict=True):
+    for x, y, share, c in zip(features, inside, shares, certainty, strict=True):
         standard = np.column_stack([(x - mean) / deviation, np.ones(len(x))])
-        importance = np.where(y > 0.5, 0.5 / (y > 0.5).sum(), 0.5 / (y <= 0.5).sum()) / len(features)
+        importance = np.where(y > 0.5, 0.5 * c / c[y > 0.5].sum(), 0.5 * c / c[y <= 0.5].sum()) * share
         rows.append(standard * np.sqrt(importance)[:, None])
         targets.append(y * np.sqrt(importance))
     size = rows[0].shape[1]
@@ -69,7 +85,7 @@ def expected_weights(features, inside):
 def test_it_is_the_least_squares_solution(rng, count):
     views = [frame_features(rng) for _ in range(count)]
     masks = [blocks() if i == 0 else blocks()[:, ::-1] for i in range(count)]
-    model = fit_target_model(views, masks)
+    model = fit_target_model(views, masks).model
     features = [at_eighth(*view)[0].reshape(96, -1) for view in views]
     inside = [np.asarray(m)[0, ::8, ::8, 0].ravel() for m in masks]
     weights, offset = expected_weights(features, inside)
@@ -77,9 +93,62 @@ def test_it_is_the_least_squares_solution(rng, count):
     np.testing.assert_allclose(model.offset[0, 0], offset, atol=2e-5)
 
 
+def test_later_frames_are_a_running_average_beside_the_first(rng):
+    """Two updates by least squares over all three frames; probabilities off 0 and 1 weigh as far as they are sure."""
+    views = [frame_features(rng) for _ in range(3)]
+    masks = [blocks(), jnp.roll(blocks(), 16, axis=2), jnp.roll(blocks(), 8, axis=1)]
+    certain = 0.5 + 0.5 * jnp.asarray(rng.uniform(0.5, 1.0, (8, 12)).repeat(8, 0).repeat(8, 1), jnp.float32)
+    probability = [jnp.where(m > 0, certain[None, ..., None], 1 - certain[None, ..., None]) for m in masks]
+    memory = fit_target_model([views[0]], [masks[0]])
+    for view, p in zip(views[1:], probability[1:], strict=True):
+        memory = updated_by(memory, *view, p)
+    features = [at_eighth(*view)[0].reshape(96, -1) for view in views]
+    cells = lambda x: np.asarray(x, np.float64)[0, ::8, ::8, 0].ravel()
+    targets = [cells(masks[0])] + [cells(p) / cells(p).max() for p in probability[1:]]
+    recent = MEMORY_SHARE * MEMORY_RATE
+    shares = [1 - recent * (2 - MEMORY_RATE), recent * (1 - MEMORY_RATE), recent]
+    certainty = [np.ones(96)] + [np.square(2 * cells(p) - 1) for p in probability[1:]]
+    weights, offset = expected_weights(features, targets, shares, 1, certainty)
+    np.testing.assert_allclose(memory.model.weights[0, 0], weights, atol=2e-5)
+    np.testing.assert_allclose(memory.model.offset[0, 0], offset, atol=2e-5)
+
+
+def test_an_object_that_is_not_seen_keeps_its_model(rng):
+    view, later = frame_features(rng), frame_features(rng)
+    masks = blocks(objects=2)
+    memory = fit_target_model([view], [masks])
+    probability = jnp.stack([0.4 * masks[..., 0], jnp.roll(masks[..., 1], 8, axis=1)], axis=-1)
+    updated = updated_by(memory, *later, probability)
+    np.testing.assert_allclose(updated.solution[:, 0], memory.solution[:, 0], atol=1e-5)
+    np.testing.assert_array_equal(updated.recent.squares[:, 0], memory.recent.squares[:, 0])
+    assert np.abs(updated.solution[:, 1] - memory.solution[:, 1]).max() > 1e-3
+
+
+def test_padding_stays_without_a_score(rng):
+    view, later = frame_features(rng), frame_features(rng)
+    masks = jnp.concatenate([blocks(), jnp.zeros_like(blocks())], axis=-1)
+    memory = updated_by(fit_target_model([view], [masks]), *later, masks)
+    assert not np.any(target_scores(memory.model, *later)[:, 1])
+
+
+def test_it_learns_what_the_object_becomes(rng):
+    """A channel that marks the object in later frames alone counts after some of them."""
+    first, later = frame_features(rng), frame_features(rng)
+    masks = blocks()
+    marked = lambda view, c: (view[0]._replace(c3=view[0].c3.at[..., c].add(4 * masks[:, ::8, ::8, 0])), view[1])
+    memory, later = fit_target_model([marked(first, 0)], [masks]), marked(later, 1)
+    before = target_scores(memory.model, *later)[0, 0]
+    for _ in range(10):
+        memory = updated_by(memory, *later, masks)
+    after = target_scores(memory.model, *later)[0, 0]
+    inside = np.asarray(masks[0, ::8, ::8, 0]) > 0
+    margin = lambda scores: float(scores[inside].mean() - scores[~inside].mean())
+    assert margin(after) > margin(before) + 0.3
+
+
 def test_scores_weigh_every_channel_at_one_eighth(rng):
     pyramid, matching = frame_features(rng, batch=2)
-    model = fit_target_model([(pyramid, matching)], [blocks(2, 2)])
+    model = fit_target_model([(pyramid, matching)], [blocks(2, 2)]).model
     scores = jax.jit(target_scores)(model, pyramid, matching)
     whole = np.einsum("bhwc,bnc->bnhw", at_eighth(pyramid, matching), model.weights)
     np.testing.assert_allclose(scores, whole + np.asarray(model.offset)[:, :, None, None], atol=1e-4)
@@ -89,7 +158,7 @@ def test_a_separable_object_scores_high_on_itself_and_low_elsewhere(rng):
     pyramid, matching = frame_features(rng)
     masks = blocks()
     inside = masks[:, ::8, ::8]
-    model = fit_target_model([(pyramid._replace(c3=pyramid.c3 + 4 * inside), matching)], [masks])
+    model = fit_target_model([(pyramid._replace(c3=pyramid.c3 + 4 * inside), matching)], [masks]).model
     other, matching = frame_features(rng)
     moved = jnp.roll(inside, 3, axis=2)
     scores = target_scores(model, other._replace(c3=other.c3 + 4 * moved), matching)[0, 0]
@@ -101,7 +170,7 @@ def test_padding_scores_nothing_and_changes_no_other_object(rng):
     view = frame_features(rng)
     masks = blocks(objects=2)
     padded = jnp.concatenate([masks, jnp.zeros_like(masks[..., :1])], axis=-1)
-    two, three = fit_target_model([view], [masks]), fit_target_model([view], [padded])
+    two, three = (fit_target_model([view], [m]).model for m in (masks, padded))
     np.testing.assert_allclose(three.weights[:, :2], two.weights, atol=1e-6)
     assert not np.any(target_scores(three, *view)[:, 2])
 
@@ -111,13 +180,13 @@ def test_an_object_thinner_than_half_a_cell_is_found(rng):
     line = jnp.zeros((1, 64, 96, 1)).at[:, 20:22, 8:72].set(1.0)
     inside = (line[:, 4::8, ::8] > 0).astype(jnp.float32)
     pyramid = pyramid._replace(c3=pyramid.c3 + 4 * inside)
-    scores = target_scores(fit_target_model([(pyramid, matching)], [line]), pyramid, matching)[0, 0]
+    scores = target_scores(fit_target_model([(pyramid, matching)], [line]).model, pyramid, matching)[0, 0]
     assert float(scores[inside[0, ..., 0] > 0].min()) > 0.5
 
 
 def test_an_object_that_fills_the_frame_is_finite(rng):
     view = frame_features(rng)
-    model = fit_target_model([view], [jnp.ones((1, 64, 96, 1))])
+    model = fit_target_model([view], [jnp.ones((1, 64, 96, 1))]).model
     assert np.all(np.isfinite(target_scores(model, *view)))
 
 
@@ -126,7 +195,9 @@ def test_a_channel_that_one_view_lacks_does_no_harm(rng):
     (pyramid, matching), other = frame_features(rng), frame_features(rng)
     dead = pyramid._replace(c3=pyramid.c3.at[..., 0].set(0.0))
     bright = other[0]._replace(c3=other[0].c3.at[..., 0].multiply(1e3))
-    scores = target_scores(fit_target_model([(dead, matching), (bright, other[1])], [blocks()] * 2), dead, matching)
+    scores = target_scores(
+        fit_target_model([(dead, matching), (bright, other[1])], [blocks()] * 2).model, dead, matching
+    )
     assert np.all(np.isfinite(scores))
     assert np.abs(scores).max() < 3
 
@@ -135,7 +206,7 @@ def test_nothing_of_the_fit_has_a_gradient(rng):
     pyramid, matching = frame_features(rng)
 
     def total(matching):
-        return jnp.sum(fit_target_model([(pyramid, matching)], [blocks()]).weights)
+        return jnp.sum(fit_target_model([(pyramid, matching)], [blocks()]).model.weights)
 
     assert not np.any(jax.grad(total)(matching))
 
@@ -158,10 +229,10 @@ def test_the_network_fits_it_to_both_views(rng):
     template = model.apply(variables, image, masks, method="encode_template")
     both = model.apply(variables, jnp.concatenate([image, second_view(image)]), method="features")
     first, second = split_features(both, 2)
-    expected = fit_target_model([first, second], [masks, second_view(masks)])
-    np.testing.assert_allclose(template.target.weights, expected.weights, rtol=1e-4, atol=1e-5)
+    expected = fit_target_model([first, second], [masks, second_view(masks)]).model
+    np.testing.assert_allclose(template.target.model.weights, expected.weights, rtol=1e-4, atol=1e-5)
     alone = model.apply(variables, first, masks, method="template_from_features")
-    assert np.abs(alone.target.weights - template.target.weights).max() > 1e-3
+    assert np.abs(alone.target.model.weights - template.target.model.weights).max() > 1e-3
 
 
 def test_scores_reach_the_logits(rng):
