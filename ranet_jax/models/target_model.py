@@ -1,9 +1,10 @@
-"""A linear classifier of the object's features, fitted to the first frame in closed form; no part of the paper.
+"""A linear classifier of the object, fitted in closed form to the first frame and to what was segmented since.
 
-Similarity to single template positions cannot weigh channels against each other: what tells this object from this
-background. A discriminative model of the target can, and as a ridge regression it needs neither training nor steps at
-the start of a video. (Robinson et al., "Learning Fast and Robust Target Models for Video Object Segmentation", CVPR
-2020, fit theirs by Gauss-Newton steps; Bertinetto et al., ICLR 2019, use ridge regression as the last layer of a
+No part of the paper. Similarity to single template positions cannot weigh channels against each other: what tells this
+object from this background. A discriminative model of the target can, and as a ridge regression it needs neither
+training nor steps at the start of a video, and of past frames no more than their normal equations. (Robinson et al.,
+"Learning Fast and Robust Target Models for Video Object Segmentation", CVPR 2020, fit theirs by Gauss-Newton steps to
+the first frame and a memory of predictions; Bertinetto et al., ICLR 2019, use ridge regression as the last layer of a
 classifier.)
 """
 
