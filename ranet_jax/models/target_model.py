@@ -28,6 +28,7 @@ TARGET_GAIN = 8.0
 MAGNIFICATION = 4 / 3  # boxes of 1.6 extents still hold all of the object
 MEMORY_RATE = 0.1  # a new frame's share of the frames since the first
 MEMORY_SHARE = 0.5  # theirs, of the fit
+LEAST_CELLS = 12  # of 1/8 that an object must fill to be learned from
 
 
 class TargetModel(NamedTuple):
@@ -130,7 +131,8 @@ def update_target_model(
     """The fit with one more frame in it, labelled by the tracker's own prediction.
 
     The first frame, whose mask is known to be right, keeps its share for ever. Pixels that the network is unsure of
-    weigh little, (2p - 1)^2, and an object that no pixel shows is not learned from. Views of the object and background
+    weigh little, (2p - 1)^2, and an object of fewer than `LEAST_CELLS` is not learned from: what is left of one
+    that goes is rather wrong than right, and half of the fit would rest on it. Views of the object and background
     that the first frame lacks are worth more on held-out videos than predictions that are wrong cost
     (docs/results.md).
 
@@ -142,7 +144,8 @@ def update_target_model(
     """
     grid = (pyramid.c3.shape[1], pyramid.c3.shape[2])
     x = _standardised(_joined(pyramid, matching)[:, None], memory.mean[:, None], memory.deviation[:, None])
-    seen = jnp.any(probability > 0.5, axis=(1, 2))
+    covered = adaptive_average_pool((probability > 0.5).astype(jnp.float32), grid) > 0.5
+    seen = jnp.sum(covered, axis=(1, 2)) >= LEAST_CELLS
     target = _positions(_cell_targets(probability, grid))
     certainty = _positions(adaptive_average_pool(jnp.square(2.0 * probability - 1.0), grid))
 

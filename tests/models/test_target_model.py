@@ -113,11 +113,13 @@ def test_later_frames_are_a_running_average_beside_the_first(rng):
     np.testing.assert_allclose(memory.model.offset[0, 0], offset, atol=2e-5)
 
 
-def test_an_object_that_is_not_seen_keeps_its_model(rng):
+@pytest.mark.parametrize("left", [0.4, "a few cells"])
+def test_an_object_of_which_little_is_seen_keeps_its_model(rng, left):
     view, later = frame_features(rng), frame_features(rng)
-    masks = blocks(objects=2)
+    masks = jnp.concatenate([blocks(), jnp.roll(blocks(), 32, axis=2)], axis=-1)
     memory = fit_target_model([view], [masks])
-    probability = jnp.stack([0.4 * masks[..., 0], jnp.roll(masks[..., 1], 8, axis=1)], axis=-1)
+    gone = masks[..., 0].at[:, 32:].set(0.0) if left == "a few cells" else left * masks[..., 0]
+    probability = jnp.stack([gone, jnp.roll(masks[..., 1], 8, axis=1)], axis=-1)
     updated = updated_by(memory, *later, probability)
     np.testing.assert_allclose(updated.solution[:, 0], memory.solution[:, 0], atol=1e-5)
     np.testing.assert_array_equal(updated.recent.squares[:, 0], memory.recent.squares[:, 0])
