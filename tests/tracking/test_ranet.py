@@ -111,6 +111,36 @@ def test_the_configuration_decides_which_parts_of_a_prediction_are_kept(rng, mon
         assert seen == [((64, 96, 2), (64, 96, 2))] * calls
 
 
+def test_the_target_model_learns_where_the_configuration_says_so(rng, monkeypatch):
+    """A pixel teaches the most probable object alone, and padding nothing."""
+    frames, labels = video(rng, (64, 96), (1, 2, 3, 4, 5, 6, 7))
+    seen = []
+
+    def update(memory, pyramid, matching, probability):
+        jax.debug.callback(lambda p: seen.append(np.asarray(p)), probability)
+        return memory._replace(solution=memory.solution + 1.0)
+
+    monkeypatch.setattr(ranet, "update_target_model", update)
+    for learns in (False, True):
+        # A number of maps that no other test has: what was traced before is not traced again.
+        config = dataclasses.replace(CONFIGS["pad"], target_update=learns, kept_maps=11)
+        tracker, variables = RANetTracker(config, (64, 96)), initial_variables(config)
+        state = tracker.init(variables, frames[0], labels)
+        before = np.asarray(state.template.target.solution)
+        state, *_ = jax.block_until_ready(tracker.step(variables, state, frames[1]))
+        np.testing.assert_allclose(state.template.target.solution, before + float(learns), atol=1e-6)
+    jax.effects_barrier()
+    (probability,) = seen
+    assert probability.shape == (1, 64, 96, 8)
+    assert np.count_nonzero(probability, axis=-1).max() == 1
+    assert not probability[..., 7].any()
+
+
+def test_nothing_learns_without_a_target_model():
+    with pytest.raises(InputError, match="target_update is True without a target_model"):
+        dataclasses.replace(CONFIGS["pad"], target_model=False)
+
+
 def test_one_compilation_for_each_size_and_bucket(network, rng):
     config, variables = network
     size = (72, 100)
