@@ -3,9 +3,10 @@
 Every figure is a median, and a yardstick (the rate of a matrix product: float32, on an accelerator bfloat16) is taken
 in turn with it, so that both see the same machine. Of a network also `--length` (a late frame of a long video),
 `--video` (files included), `--start-up`, `--roofline` (what bounds a step) and `--lockstep` (several videos at once, on
-accelerators). More: `--train` (memory and speed of a training step of RANet, the memory of a gradient of MRNet through
-a clip), `--data DAVIS` (training samples a second), `--metrics DAVIS` (J and F), and where a training step's time goes
-and what its choices cost (`--help`, "training, in detail").
+accelerators). `--released-code CODES` times the authors' PyTorch code beside the network it released. More: `--train`
+(memory and speed of a training step of RANet, the memory of a gradient of MRNet through a clip), `--data DAVIS`
+(training samples a second), `--metrics DAVIS` (J and F), and where a training step's time goes and what its choices
+cost (`--help`, "training, in detail").
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Any
 import jax
 
 from eval import training_report
+from eval.released_code import print_comparison
 from eval.roofline import print_lockstep, print_roofline
 from eval.tracking_speed import WINDOW, time_long_video, time_start_up, time_step, time_video
 from eval.training_step import measure_clip_memory, measure_training_step
@@ -176,6 +178,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--start-up", action="store_true", help="with --model: from a command's start to its masks")
     parser.add_argument("--roofline", action="store_true", help="with --model: products, memory, and the step")
     parser.add_argument("--lockstep", action="store_true", help="with --model: bfloat16 videos on an accelerator")
+    parser.add_argument(
+        "--released-code", type=pathlib.Path, metavar="CODES", help="the authors' PyTorch code beside this library"
+    )
     parser.add_argument("--repeats", type=int, default=7, help="timed steps (default 7)")
     parser.add_argument("--train", action="store_true", help="measure training steps and gradients through clips")
     parser.add_argument("--full-clips", action="store_true", help="with --train: clips of the full-size MRNet, too")
@@ -192,7 +197,7 @@ def _benchmark(options: argparse.Namespace) -> None:
     if options.repeats < 1:
         raise InputError(f"--repeats {options.repeats}: give 1 or more")
     details = training_report.wanted(options)
-    if not (options.model or options.train or options.metrics or options.data or details):
+    if not (options.model or options.released_code or options.train or options.metrics or options.data or details):
         raise InputError("nothing to measure: give --model, --train, --metrics, --data or another (see --help)")
     if options.length is not None and options.length < 200:
         raise InputError(f"--length {options.length}: give 200 frames or more, as frame 100 is compared with the last")
@@ -201,6 +206,8 @@ def _benchmark(options: argparse.Namespace) -> None:
         raise InputError(f"{names} measure a network: give --model, too")
     if options.model:
         benchmark_tracking(options)
+    if options.released_code:
+        print_comparison(options.released_code, _counts(options.objects), options.repeats)
     if options.train:
         benchmark_training(TRAINING_STEPS, options.repeats)
         benchmark_clip_memory(CLIP_GRADIENTS if options.full_clips else CLIP_GRADIENTS[:1])
