@@ -103,7 +103,8 @@ class RANetConfig(NetworkConfig):
         previous_mask: False gives the decoder zeros instead of the previous mask (Table 5, -PM).
         target_model: True gives the decoder, beside the kept maps, the scores of a linear classifier fitted to the
             first frame, see `ranet_jax.models.target_model`; no part of the paper.
-        target_update: True makes the tracker fit that model anew with every frame that it has segmented.
+        target_update: True makes the tracker fit that model anew with every frame that it has segmented, and drop
+            predictions that the first frame's model does not recognise.
         decoder: "pyramid" (released) or "lite".
         multiscale_dilations: of the pyramid decoder; (1, 3, 6) released, (1, 6, 9) in the supplementary file.
         crop: how the tracker cuts the network's input from a frame: "clip" (released: the box is clipped to the frame

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Float32, Int32, UInt8
 from ranet_jax.backbones import normalise
 from ranet_jax.models import RANet, RANetConfig, Template
 from ranet_jax.models.connected import drop_unconnected
-from ranet_jax.models.target_model import update_target_model
+from ranet_jax.models.target_model import recognised, update_target_model
 from ranet_jax.tracking.canvas import Canvas
 from ranet_jax.tracking.crop import box_of_mask, crop_frame, crop_labels, uncrop
 from ranet_jax.tracking.merge import merge_objects
@@ -168,6 +168,8 @@ def _step(
     cropped = jax.nn.sigmoid(logits[0])
     if config.parts == "connected":
         cropped = drop_unconnected(cropped, previous[0])
+    if config.target_update:
+        cropped = _without_strangers(state.template, features, cropped)
     probability = uncrop(cropped, state.box, canvas.size, config)
     valid = state.ids > 0
     merged, slots = merge_objects(probability, valid, config.merging)
@@ -182,6 +184,13 @@ def _step(
     else:
         output, labels = merge_objects(canvas.take(probability, frame_size), valid, config.merging)
     return new_state, labels_of_slots(labels, state.ids), output
+
+
+def _without_strangers(template: Template, features: Mapping[str, Any], probability: jax.Array) -> jax.Array:
+    """Nothing for objects whose prediction is something else: they are lost, and looked for anew in the next frame."""
+    assert template.target is not None
+    known = recognised(template.target, features["pyramid"], features["matching"], probability[None])
+    return jnp.where(known[0], probability, 0.0)
 
 
 def _updated(template: Template, features: Mapping[str, Any], probability: jax.Array) -> Template:

@@ -15,6 +15,7 @@ from ranet_jax.models.target_model import (
     MEMORY_SHARE,
     RIDGE,
     fit_target_model,
+    recognised,
     second_view,
     target_scores,
     update_target_model,
@@ -146,6 +147,30 @@ def test_it_learns_what_the_object_becomes(rng):
     inside = np.asarray(masks[0, ::8, ::8, 0]) > 0
     margin = lambda scores: float(scores[inside].mean() - scores[~inside].mean())
     assert margin(after) > margin(before) + 0.3
+
+
+def test_a_stranger_is_not_recognised(rng):
+    """A channel marks the object; the first frame's own agreement is the mean score over its mask."""
+    masks = jnp.concatenate([blocks(), jnp.roll(blocks(), 48, axis=2)], axis=-1)
+    marked = lambda view, at: view[0]._replace(c3=view[0].c3.at[..., :2].add(4 * at[:, ::8, ::8]))
+    first, later = frame_features(rng), frame_features(rng)
+    view = (marked(first, masks), first[1])
+    memory = fit_target_model([view], [masks])
+    own = np.asarray(target_scores(memory.model, *view))[0]
+    cells = np.moveaxis(np.asarray(masks)[0, ::8, ::8], -1, 0) > 0
+    np.testing.assert_allclose(memory.agreement[0], [s[c].mean() for s, c in zip(own, cells, strict=True)], atol=1e-5)
+    moved = jnp.roll(masks, 24, axis=1)
+    pyramid = marked(later, moved)
+    for probability, expected in (
+        (moved, [True, True]),
+        (moved[..., ::-1], [False, False]),
+        (moved.at[..., 1].set(masks[..., 1]), [True, False]),
+        (masks.at[:, :, 16:].set(0.0), [True, True]),  # 8 cells of the first object's place, none of the second's
+    ):
+        np.testing.assert_array_equal(recognised(memory, pyramid, later[1], probability)[0], expected)
+    # What is learned since does not count.
+    taught = memory._replace(solution=jnp.roll(memory.solution, 1, axis=1))
+    np.testing.assert_array_equal(recognised(taught, pyramid, later[1], moved)[0], [True, True])
 
 
 def test_scores_weigh_every_channel_at_one_eighth(rng):

@@ -136,6 +136,38 @@ def test_the_target_model_learns_where_the_configuration_says_so(rng, monkeypatc
     assert not probability[..., 7].any()
 
 
+def test_what_is_not_recognised_is_lost_and_looked_for_everywhere(rng, monkeypatch):
+    """A prediction declared a stranger gets no label and teaches nothing; with nothing left, the box is the frame."""
+    frames, labels = video(rng, (64, 96), (5, 9))
+    taught = []
+
+    def update(memory, pyramid, matching, probability):
+        jax.debug.callback(lambda p: taught.append(np.asarray(p)), probability)
+        return memory
+
+    monkeypatch.setattr(ranet, "update_target_model", update)
+    for maps, known in ((9, (True, True)), (10, (True, False)), (8, (False, False))):
+        monkeypatch.setattr(ranet, "recognised", lambda *_, known=known: jnp.asarray([known]))
+        # Objects that fill the frame, one half each: what is missing from the result was taken away.
+        monkeypatch.setattr(ranet, "drop_unconnected", lambda p, _: halves(p.shape))
+        config = dataclasses.replace(CONFIGS["pad"], target_update=True, kept_maps=maps)
+        tracker, variables = RANetTracker(config, (64, 96)), initial_variables(config)
+        state = tracker.init(variables, frames[0], labels)
+        state, label_map, _ = jax.block_until_ready(tracker.step(variables, state, frames[1]))
+        expected = {value for value, k in zip((5, 9), known, strict=True) if k}
+        assert set(np.unique(label_map)) - {0} == expected
+        jax.effects_barrier()
+        np.testing.assert_array_equal(taught[-1].any(axis=(0, 1, 2)), known)
+    np.testing.assert_allclose(state.box, (0, 0, 64, 96))
+
+
+def halves(shape):
+    """Probability 0.9 of the first object left, of the second right of the middle."""
+    left = jnp.arange(shape[1])[None, :, None] < shape[1] // 2
+    own = jnp.arange(shape[2])[None, None] == jnp.where(left, 0, 1)
+    return jnp.broadcast_to(jnp.where(own, 0.9, 0.05), shape).astype(jnp.float32)
+
+
 def test_nothing_learns_without_a_target_model():
     with pytest.raises(InputError, match="target_update is True without a target_model"):
         dataclasses.replace(CONFIGS["pad"], target_model=False)
