@@ -178,9 +178,9 @@ def recognised(
 ) -> Bool[Array, "b n"]:
     """Whether what is taken for each object looks like it: to the model of the first frame, which no error has taught.
 
-    While an object is hidden, the mask before leads the network to whatever hides it, and there it stays. On videos of
-    the training set that model scores 0.5 to 0.9 on objects that are tracked rightly, on what is not they 0 to 0.4.
-    An object of fewer than `LEAST_CELLS` passes: so few cells prove nothing.
+    While an object is hidden, the mask before leads the network to whatever hides it, and there it stays. On training
+    videos that model mostly scores 0.5 to 0.9 on objects that are tracked rightly, and below 0.4 on what has taken
+    their place (docs/results.md). An object of fewer than `LEAST_CELLS` passes: so few cells prove nothing.
 
     Args:
         memory: so far.
