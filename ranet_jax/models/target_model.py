@@ -149,8 +149,8 @@ def update_target_model(
         probability: of every object in it, in [0, 1], zero where another one is more probable.
     """
     grid = (pyramid.c3.shape[1], pyramid.c3.shape[2])
-    x = _standardised(_joined(pyramid, matching)[:, None], memory.mean[:, None], memory.deviation[:, None])
-    seen = _cells(_positions(adaptive_average_pool((probability > 0.5).astype(jnp.float32), grid))) >= LEAST_CELLS
+    x = _later_view(memory, pyramid, matching)
+    seen = _cells(_mask_shares(probability, grid)) >= LEAST_CELLS
     target = _positions(_cell_targets(probability, grid))
     certainty = _positions(adaptive_average_pool(jnp.square(2.0 * probability - 1.0), grid))
 
@@ -189,7 +189,7 @@ def recognised(
         probability: of every object in it, in [0, 1].
     """
     grid = (pyramid.c3.shape[1], pyramid.c3.shape[2])
-    x = _standardised(_joined(pyramid, matching)[:, None], memory.mean[:, None], memory.deviation[:, None])
+    x = _later_view(memory, pyramid, matching)
     agreement, cells = _agreement(memory.first_solution, x[:, 0], probability, grid)
     return (agreement > AGREEMENT * memory.agreement) | (cells < LEAST_CELLS)
 
@@ -199,6 +199,13 @@ def _joined(pyramid: Pyramid, matching: Float[Array, "b h w c"]) -> Float[Array,
     grid = (pyramid.c3.shape[1], pyramid.c3.shape[2])
     resized = [_resized(x.astype(jnp.float32), grid) for x in (*pyramid[:4], matching)]
     return _positions(jnp.concatenate(resized, axis=-1))
+
+
+def _later_view(
+    memory: TargetMemory, pyramid: Pyramid, matching: Float[Array, "b h w c"]
+) -> Float[Array, "b 1 positions k"]:
+    """A frame after the first, as one view."""
+    return _standardised(_joined(pyramid, matching)[:, None], memory.mean[:, None], memory.deviation[:, None])
 
 
 def _positions(x: Float[Array, "b h w c"]) -> Float[Array, "b positions c"]:
@@ -212,10 +219,14 @@ def _agreement(
     grid: tuple[int, int],
 ) -> tuple[Float[Array, "b n"], Float[Array, "b n"]]:
     """Mean score of standardised channels over every mask, 0 without one; and how many cells it fills."""
-    share = _positions(adaptive_average_pool((masks > 0.5).astype(jnp.float32), grid))
+    share = _mask_shares(masks, grid)
     scores = jnp.einsum("bpk,bnk->bpn", x, solution, precision="highest")
     total = jnp.sum(share, axis=1)
     return jnp.sum(share * scores, axis=1) / jnp.maximum(total, jnp.finfo(jnp.float32).tiny), _cells(share)
+
+
+def _mask_shares(masks: Float[Array, "b height width n"], grid: tuple[int, int]) -> Float[Array, "b positions n"]:
+    return _positions(adaptive_average_pool((masks > 0.5).astype(jnp.float32), grid))
 
 
 def _cells(share: Float[Array, "b positions n"]) -> Float[Array, "b n"]:
