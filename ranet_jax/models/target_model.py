@@ -29,7 +29,7 @@ MAGNIFICATION = 4 / 3  # boxes of 1.6 extents still hold all of the object
 MEMORY_RATE = 0.1  # a new frame's share of the frames since the first
 MEMORY_SHARE = 0.5  # theirs, of the fit
 LEAST_CELLS = 12  # of 1/8 that an object must fill to be learned from
-AGREEMENT = 0.5  # least mean score of the first frame's model on what is taken for the object, in its own mask's
+AGREEMENT = 0.5  # least mean score of the first frame's model on a prediction, as a share of that on the first mask
 
 
 class TargetModel(NamedTuple):
