@@ -15,6 +15,8 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Compiling is most of what the tests do, and their networks are small: programs that run slower and are there sooner.
+jax.config.update("jax_disable_most_optimizations", True)
 
 # A busy machine is no failure.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -33,6 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("compiled"))
     os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2 * 1024**3)
     jax.config.update("jax_enable_compilation_cache", False)
+    if config.option.markexpr == "not slow":
+        # XLA's older way from fusions to code compiles in half the time. All tests together use what users use.
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 
 
 SHARED = pathlib.Path(os.environ.get("RANET_SHARED", pathlib.Path(__file__).parents[1].parent / "shared"))
@@ -55,11 +60,11 @@ def shared() -> Callable[[str], pathlib.Path]:
 
 
 @pytest.fixture(scope="module")
-def quickly_compiled() -> Iterator[None]:
-    """For modules whose tests do little but compile: programs that run slower and are there sooner."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
+def optimized() -> Iterator[None]:
+    """For modules that run networks of full size, or for many steps, or ask what the compiler makes of a program."""
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture

@@ -24,8 +24,6 @@ from ranet_jax.tracking.program import load_program
 from ranet_jax.tracking.tracker import make_tracker
 from ranet_jax.weights import Checkpoint, initial_variables, save_checkpoint
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 ROOT = pathlib.Path(__file__).parents[1]
 SIZE = (48, 80)
 CONFIGS = {

@@ -28,14 +28,6 @@ SIZES = {"dog": (40, 72)}
 SIZE = (48, 80)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quickly_compiled():
-    """Compiling is nearly all that these tests do."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture
 def tree(write_davis):
     return DavisTree(write_davis(LENGTHS, SIZES), 2016)

@@ -33,6 +33,7 @@ def test_what_is_measured_exists():
     assert speed.peak_memory() is None or speed.peak_memory() > 0
 
 
+@pytest.mark.slow
 def test_a_step_is_held_against_what_bounds_it(monkeypatch, capsys):
     monkeypatch.setattr(roofline, "PASSED_FLOATS", 2**16)
     config = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6))

@@ -9,8 +9,6 @@ from ranet_jax.data.davis import DavisTree
 from ranet_jax.models import RANetConfig
 from ranet_jax.weights import initial_variables, load_checkpoint, save_checkpoint
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 SIZE = (48, 80)
 SEQUENCES = ("cow", "dog")
 

@@ -20,8 +20,6 @@ from eval.training_step import open_step
 from ranet_jax.layers import select_maps
 from train.options import load_config
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 ROOT = pathlib.Path(__file__).parents[2]
 
 

@@ -18,8 +18,6 @@ from ranet_jax.models.connected import drop_unconnected
 from ranet_jax.models.mask_ranking import candidate_frames
 from ranet_jax.weights import expected_variables, initial_variables, load_checkpoint, save_checkpoint
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 MICRO = MRNetConfig(backbone="resnet_micro", input_size=(64, 96), decoder_features=(8, 8, 8, 8))
 LITE = MRNetConfig.lite(backbone="resnet_micro", input_size=(64, 96), decoder_features=(8, 8, 8, 8))
 VARIANTS = {

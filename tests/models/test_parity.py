@@ -18,7 +18,7 @@ from ranet_jax.models import Features, RANet, RANetConfig, Template
 from ranet_jax.models.correlation import correlate
 from ranet_jax.models.ranking import Ranked, branch_weights
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("optimized")]
 CONFIGS = {mode: RANetConfig(objects=mode, dtype="float32") for mode in ("single", "multi")}
 
 

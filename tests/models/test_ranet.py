@@ -122,8 +122,8 @@ def test_background_rule_and_branches():
 
 def rank(config, similarity, weights, valid):
     module = Ranking(config)
-    variables = module.init(jax.random.key(1), similarity, weights, valid)
-    return module.apply(variables, similarity, weights, valid)
+    found, _ = jax.jit(module.init_with_output)(jax.random.key(1), similarity, weights, valid)
+    return found
 
 
 def test_multi_object_background_stacks_the_other_labels_in_order(rng):
@@ -180,10 +180,10 @@ def test_the_ranking_network_learns_only_through_the_straight_through_factor(rng
     similarity = jnp.asarray(rng.normal(size=(1, 4, 6, 6)), jnp.float32)
     weights = jnp.asarray(rng.dirichlet(np.ones(2), size=(1, 6)), jnp.float32)
     module, valid = Ranking(config), jnp.ones((1, 1), bool)
-    variables = module.init(jax.random.key(3), similarity, weights, valid)
+    variables = jax.jit(module.init)(jax.random.key(3), similarity, weights, valid)
     target = jnp.asarray(rng.normal(size=(1, 1, 2, 4, 6, 4)), jnp.float32)
     loss = lambda v: jnp.sum(jnp.square(module.apply(v, similarity, weights, valid)[0].maps - target))
-    size = sum(float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(jax.grad(loss)(variables)))
+    size = sum(float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(variables)))
     assert (size > 0) == (gradient == "straight_through")
 
 

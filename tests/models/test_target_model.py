@@ -251,27 +251,39 @@ def test_the_second_view_is_mirrored_and_magnified():
 
 def test_the_network_fits_it_to_both_views(rng):
     variables, model = jax.device_put(initial_variables(LITE)), RANet(LITE)
-    image = jnp.asarray(rng.normal(size=(1, 64, 96, 3)), jnp.float32)
-    masks = blocks(objects=2)
-    template = model.apply(variables, image, masks, method="encode_template")
-    both = model.apply(variables, jnp.concatenate([image, second_view(image)]), method="features")
-    first, second = split_features(both, 2)
-    expected = fit_target_model([first, second], [masks, second_view(masks)]).model
-    np.testing.assert_allclose(template.target.model.weights, expected.weights, rtol=1e-4, atol=1e-5)
-    alone = model.apply(variables, first, masks, method="template_from_features")
-    assert np.abs(alone.target.model.weights - template.target.model.weights).max() > 1e-3
+    image, masks = jnp.asarray(rng.normal(size=(1, 64, 96, 3)), jnp.float32), blocks(objects=2)
+
+    @jax.jit
+    def fits(variables, image, masks):
+        """The network's own, that of both views by hand, and that of the first view alone."""
+        template = model.apply(variables, image, masks, method="encode_template")
+        both = model.apply(variables, jnp.concatenate([image, second_view(image)]), method="features")
+        first, second = split_features(both, 2)
+        alone = model.apply(variables, first, masks, method="template_from_features")
+        by_hand = fit_target_model([first, second], [masks, second_view(masks)])
+        return template.target.model.weights, by_hand.model.weights, alone.target.model.weights
+
+    found, expected, alone = fits(variables, image, masks)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(alone - found).max() > 1e-3
 
 
 def test_scores_reach_the_logits(rng):
     variables, model = jax.device_put(initial_variables(LITE)), RANet(LITE)
-    image = jnp.asarray(rng.normal(size=(1, 64, 96, 3)), jnp.float32)
-    masks = blocks(objects=2)
-    template = model.apply(variables, image, masks, method="encode_template")
-    features = model.apply(variables, image, method="features")
-    ranked = model.apply(variables, template, features.matching, method="rank")
-    scores = model.apply(variables, template, features, method="score")
-    decode = lambda scores: model.apply(variables, features.pyramid, ranked, masks, scores, method="decode")
-    whole = model.apply(variables, image, template, masks)[0]
-    np.testing.assert_allclose(decode(scores), whole, atol=1e-4)
-    assert np.abs(decode(scores.at[:, 0].set(0.0)) - whole)[..., 0].max() > 0.1
-    np.testing.assert_allclose(decode(scores.at[:, 0].set(0.0))[..., 1], whole[..., 1], atol=1e-4)
+    image, masks = jnp.asarray(rng.normal(size=(1, 64, 96, 3)), jnp.float32), blocks(objects=2)
+
+    @jax.jit
+    def decoded_with_scores(variables, image, masks):
+        """The whole network's logits, those of its stages, and with the first object's scores set to nothing."""
+        template = model.apply(variables, image, masks, method="encode_template")
+        features = model.apply(variables, image, method="features")
+        ranked = model.apply(variables, template, features.matching, method="rank")
+        scores = model.apply(variables, template, features, method="score")
+        decode = lambda scores: model.apply(variables, features.pyramid, ranked, masks, scores, method="decode")
+        whole = model.apply(variables, image, template, masks)[0]
+        return whole, decode(scores), decode(scores.at[:, 0].set(0.0))
+
+    whole, apart, without = decoded_with_scores(variables, image, masks)
+    np.testing.assert_allclose(apart, whole, atol=1e-4)
+    assert np.abs(without - whole)[..., 0].max() > 0.1
+    np.testing.assert_allclose(without[..., 1], whole[..., 1], atol=1e-4)

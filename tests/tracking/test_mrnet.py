@@ -18,14 +18,6 @@ from ranet_jax.weights import initial_variables
 CONFIG = MRNetConfig.lite(backbone="resnet_micro", input_size=(32, 64), decoder_features=(8, 8))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quickly_compiled():
-    """Compiling is nearly all that these tests do."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def variables():
     return jax.device_put(initial_variables(CONFIG, seed=1))

@@ -43,7 +43,9 @@ def video(rng, size, ids, count=4):
     return frames, labels
 
 
-@pytest.mark.parametrize("size", [(64, 96), (50, 120), (97, 61), (130, 200)])
+@pytest.mark.parametrize(
+    "size", [(64, 96), (50, 120), *(pytest.param(size, marks=pytest.mark.slow) for size in ((97, 61), (130, 200)))]
+)
 def test_any_frame_size_comes_back_in_its_own(network, rng, size):
     config, variables = network
     frames, labels = video(rng, size, (3,))

@@ -89,7 +89,6 @@ def _train(name, data_root, workdir, *changes):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quickly_compiled")
 @pytest.mark.parametrize("name", ["ranet_static.py:multi", "ranet_davis17.py", "ranet_lite_davis16.py"])
 def test_the_real_recipe_shrunk_runs_to_its_end_and_leaves_a_usable_network(name, data_root, tmp_path, capsys):
     from ranet_jax.weights import load_checkpoint

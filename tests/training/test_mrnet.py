@@ -15,8 +15,6 @@ from ranet_jax.training.mrnet import MRNetObjective, mrnet_loss, predict, rollou
 from ranet_jax.training.optimizer import WHOLE_BACKBONE
 from ranet_jax.weights import initial_variables
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 LENGTH = 4
 # Frames are compared with the one before last, so that the last of four does not only see frame 0.
 LITE = MRNetConfig.lite(backbone="resnet_micro", input_size=(32, 64), decoder_features=(8, 8), candidates=1, interval=2)
@@ -144,6 +142,8 @@ def test_gradients_reach_through_the_masks_of_earlier_frames_unless_told_otherwi
     assert size(jax.tree.map(jnp.subtract, through, cut)) > 1e-3 * size(cut)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("optimized")
 def test_recomputation_takes_less_memory():
     """Reported by `eval` for the real networks; here, that it is so at all."""
     sizes = {

@@ -11,8 +11,6 @@ from ranet_jax.training.online import adapt
 from ranet_jax.weights import initial_variables
 from tests.training.micro import MICRO
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 
 def _first_frame(objects=1):
     """Objects of plain colours on noise."""

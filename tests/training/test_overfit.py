@@ -37,6 +37,7 @@ def _start(config):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimized")
 def test_lite_overfits_eight_pairs(shared):
     batch = _eight_pairs(shared("data/DAVIS"))
     config = RANetConfig.lite(input_size=SIZE, template_grid=(8, 14))

@@ -13,8 +13,6 @@ from ranet_jax.training.ranet import RANetObjective, predict, ranet_loss
 from ranet_jax.weights import initial_variables
 from tests.training.micro import MICRO, make_batch
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 
 @pytest.fixture(scope="module")
 def variables():
@@ -64,14 +62,12 @@ def test_the_loss_is_that_of_the_model_called_frame_by_frame(variables, batch):
         objects = lambda name: masks_of_labels(batch[name], 2)
         template = (image("template_image"), objects("template_labels"))
         template = model.apply(variables, *template, method="encode_template")
-        return model.apply(variables, image("image"), template, objects("previous_labels"))[0]
+        logits = model.apply(variables, image("image"), template, objects("previous_labels"))[0]
+        return jax.nn.sigmoid(logits), mask_loss(logits, objects("labels"), batch["valid"], dice_weight=0.5)
 
-    logits = frame_by_frame(variables, jax.tree.map(jnp.asarray, batch))
-    np.testing.assert_allclose(
-        jax.jit(predict, static_argnums=0)(MICRO, variables, batch), jax.nn.sigmoid(logits), atol=1e-5
-    )
-    masks = masks_of_labels(jnp.asarray(batch["labels"]), 2)
-    expected = mask_loss(logits, masks, jnp.asarray(batch["valid"]), dice_weight=0.5)
+    probability, expected = frame_by_frame(variables, jax.tree.map(jnp.asarray, batch))
+    predicted = jax.jit(predict, static_argnums=0)(MICRO, variables, batch)
+    np.testing.assert_allclose(predicted, probability, atol=1e-5)
     np.testing.assert_allclose(total.total, expected.total, rtol=1e-4)
     assert float(total.count) == float(metrics["iou"].count) == 3
 
