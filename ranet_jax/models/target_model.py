@@ -175,23 +175,27 @@ def recognised(
     pyramid: Pyramid,
     matching: Float[Array, "b h w c"],
     probability: Float[Array, "b height width n"],
+    previous: Float[Array, "b height width n"],
 ) -> Bool[Array, "b n"]:
     """Whether what is taken for each object looks like it: to the model of the first frame, which no error has taught.
 
     While an object is hidden, the mask before leads the network to whatever hides it, and there it stays. On training
     videos that model mostly scores 0.5 to 0.9 on objects that are tracked rightly, and below 0.4 on what has taken
-    their place (docs/results.md). An object of fewer than `LEAST_CELLS` passes: so few cells prove nothing.
+    their place (docs/results.md). An object of fewer than `LEAST_CELLS` passes, as so few cells prove nothing, unless
+    there was none of it in the frame before: what is found anew has to look like it.
 
     Args:
         memory: so far.
         pyramid: of a later frame.
         matching: its feature.
         probability: of every object in it, in [0, 1].
+        previous: masks of the frame before, in [0, 1]; above 0.5 is foreground.
     """
     grid = (pyramid.c3.shape[1], pyramid.c3.shape[2])
     x = _later_view(memory, pyramid, matching)
     agreement, cells = _agreement(memory.first_solution, x[:, 0], probability, grid)
-    return (agreement > AGREEMENT * memory.agreement) | (cells < LEAST_CELLS)
+    there = jnp.any(previous > 0.5, axis=(1, 2))
+    return (agreement > AGREEMENT * memory.agreement) | (there & (cells < LEAST_CELLS))
 
 
 def _joined(pyramid: Pyramid, matching: Float[Array, "b h w c"]) -> Float[Array, "b positions channels"]:

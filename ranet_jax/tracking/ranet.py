@@ -169,7 +169,7 @@ def _step(
     if config.parts == "connected":
         cropped = drop_unconnected(cropped, previous[0])
     if config.target_update:
-        cropped = _without_strangers(state.template, features, cropped)
+        cropped = _without_strangers(state.template, features, cropped, previous)
     probability = uncrop(cropped, state.box, canvas.size, config)
     valid = state.ids > 0
     merged, slots = merge_objects(probability, valid, config.merging)
@@ -186,10 +186,12 @@ def _step(
     return new_state, labels_of_slots(labels, state.ids), output
 
 
-def _without_strangers(template: Template, features: Mapping[str, Any], probability: jax.Array) -> jax.Array:
+def _without_strangers(
+    template: Template, features: Mapping[str, Any], probability: jax.Array, previous: jax.Array
+) -> jax.Array:
     """Nothing for objects whose prediction is something else: they are lost, and looked for anew in the next frame."""
     assert template.target is not None
-    known = recognised(template.target, features["pyramid"], features["matching"], probability[None])
+    known = recognised(template.target, features["pyramid"], features["matching"], probability[None], previous)
     return jnp.where(known[0], probability, 0.0)
 
 

@@ -3,8 +3,9 @@
 import cv2
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from ranet_jax.models.connected import connected_cells, drop_unconnected
+from ranet_jax.models.connected import DENSITY_CELLS, connected_cells, densest_cells, drop_unconnected
 
 
 def blobs(*boxes, shape=(64, 96)):
@@ -65,11 +66,30 @@ def test_a_part_must_share_a_cell_with_the_previous_mask():
         assert bool(jnp.any(found[:, 14:] > 0)) == kept
 
 
-def test_an_object_that_is_nowhere_near_keeps_everything():
-    """It may have come back elsewhere; and after a frame without it, there is no previous mask."""
-    part = jnp.asarray(blobs((40, 60, 56, 88)))[..., None]
-    for previous in (blobs((0, 0, 16, 16)), blobs()):
-        np.testing.assert_array_equal(drop_unconnected(part, jnp.asarray(previous)[..., None]), part)
+@pytest.mark.parametrize("previous", [blobs((0, 0, 16, 16)), blobs()], ids=["elsewhere", "nowhere"])
+def test_of_an_object_that_comes_back_the_densest_part_is_kept(previous):
+    """A thin part is larger than the dense one; the object's dense part keeps what hangs on it, thin or not."""
+    thin, dense = blobs((0, 20, 4, 96), (4, 92, 60, 96)), blobs((40, 12, 60, 32), (52, 32, 56, 60))
+    assert thin.sum() > dense.sum()
+    found = drop_unconnected(jnp.asarray(thin + dense)[..., None], jnp.asarray(previous)[..., None])
+    np.testing.assert_array_equal(np.asarray(found)[..., 0], dense)
+
+
+def test_an_object_that_is_nowhere_stays_nowhere():
+    none = jnp.full((64, 96, 1), 0.4)
+    np.testing.assert_array_equal(drop_unconnected(none, none), none)
+
+
+def test_the_densest_cells_have_the_most_around_them(rng):
+    """Counted one by one; the two halves of the frame are two objects."""
+    cells = rng.random((20, 30)) < 0.3
+    halves = np.stack([cells * (np.arange(30) < 15), cells * (np.arange(30) >= 15)])
+    densest = np.asarray(densest_cells(jnp.asarray(np.moveaxis(halves, 0, -1))))
+    reach = DENSITY_CELLS // 2
+    for own, found in zip(halves, np.moveaxis(densest, -1, 0), strict=True):
+        around = lambda y, x, own=own: own[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].sum()
+        counts = np.array([[around(y, x) if own[y, x] else 0 for x in range(30)] for y in range(20)])
+        np.testing.assert_array_equal(found, counts == counts.max())
 
 
 def test_objects_do_not_hold_each_other():

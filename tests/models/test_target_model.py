@@ -167,10 +167,15 @@ def test_a_stranger_is_not_recognised(rng):
         (moved.at[..., 1].set(masks[..., 1]), [True, False]),
         (masks.at[:, :, 16:].set(0.0), [True, True]),  # 8 cells of the first object's place, none of the second's
     ):
-        np.testing.assert_array_equal(recognised(memory, pyramid, later[1], probability)[0], expected)
+        np.testing.assert_array_equal(recognised(memory, pyramid, later[1], probability, masks)[0], expected)
+    # Of an object that was not there in the frame before, few cells are not enough, unless they look like it.
+    few, nowhere = masks.at[:, :, 16:].set(0.0), jnp.zeros_like(masks)
+    assert not np.any(recognised(memory, pyramid, later[1], few, nowhere))
+    few = moved.at[:, :, 16:].set(0.0)
+    np.testing.assert_array_equal(recognised(memory, pyramid, later[1], few, nowhere)[0], [True, False])
     # What is learned since does not count.
     taught = memory._replace(solution=jnp.roll(memory.solution, 1, axis=1))
-    np.testing.assert_array_equal(recognised(taught, pyramid, later[1], moved)[0], [True, True])
+    np.testing.assert_array_equal(recognised(taught, pyramid, later[1], moved, masks)[0], [True, True])
 
 
 def test_scores_weigh_every_channel_at_one_eighth(rng):
