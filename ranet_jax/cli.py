@@ -268,11 +268,18 @@ def _segment(options: argparse.Namespace) -> None:
             overlay=options.overlay,
             progress=report_progress,
         )
-    frames, objects = report.stream.frames, report.objects
+    frames, objects = report.stream.frames, len(report.absences)
     median = report.stream.median_milliseconds_per_frame
     speed = "" if median is None else f", median {median:.0f} ms/frame"
     where = f"masks in {report.folder}" + (f", overlay {report.overlay}" if report.overlay else "")
+    for value, spans in report.absences.items():
+        if spans:
+            print(f"object {value} is nowhere in {', '.join(_span(*span) for span in spans)}")
     print(f"{_count(frames, 'frame')}, {_count(objects, 'object')}{speed}; {where}")
+
+
+def _span(first: str, last: str) -> str:
+    return first if first == last else f"{first} to {last}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import cv2
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -58,6 +59,26 @@ def test_segment_writes_masks_named_like_the_frames_and_an_overlay(video, networ
     line = capsys.readouterr().out.strip().splitlines()[-1]
     assert line.startswith("4 frames, 2 objects, median ")
     assert str(video.parent / "out") in line
+
+
+class Forgetful:
+    """A tracker that repeats its first label map, but for object 5 in the third of the frames."""
+
+    def init(self, variables, frame, label_map):
+        return 0, jnp.asarray(label_map)
+
+    def step(self, variables, state, frame):
+        done, label_map = state
+        shown = jnp.where(label_map == 5, 0, label_map) if done == 1 else label_map
+        return (done + 1, label_map), shown, None
+
+
+def test_segment_says_where_an_object_is_missing(video, network, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_checkpoint_tracking", lambda options: (lambda size, objects: Forgetful(), {}))
+    assert segment(video, network) == 0
+    missing, summary = capsys.readouterr().out.splitlines()
+    assert missing == "object 5 is nowhere in frame2"
+    assert summary.startswith("4 frames, 2 objects, ")
 
 
 def expect_one_line(capsys, code, *words):

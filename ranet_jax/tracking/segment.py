@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from ranet_jax.errors import InputError
 from ranet_jax.io.masks import read_label_map
 from ranet_jax.io.overlay import OverlayWriter
 from ranet_jax.io.results import ResultWriter
-from ranet_jax.io.video import FrameReader, open_frames
+from ranet_jax.io.video import Frame, FrameReader, open_frames
+from ranet_jax.tracking.absences import Absences
 from ranet_jax.tracking.objects import object_ids
 from ranet_jax.tracking.stream import StreamReport, Tracker, stream
 
@@ -22,10 +24,10 @@ TrackerFactory = Callable[[tuple[int, int], int], Tracker]
 
 
 class SegmentReport(NamedTuple):
-    """What was done: the stream's figures, how many objects, and where the results are."""
+    """What was done: the stream's figures, by object the first and last frames it is nowhere in, and the results."""
 
     stream: StreamReport
-    objects: int
+    absences: dict[int, list[tuple[str, str]]]
     folder: pathlib.Path
     overlay: pathlib.Path | None
 
@@ -61,7 +63,7 @@ def segment_video(
     """
     label_map = read_label_map(mask)
     try:
-        objects = len(object_ids(label_map))
+        absences = Absences(object_ids(label_map))
     except InputError as error:
         raise InputError(f"{mask}: {error}") from error
     with open_frames(source) as frames, contextlib.ExitStack() as resources:
@@ -71,21 +73,26 @@ def segment_video(
                 f"{mask}: the mask is {mask_width}x{mask_height} and the video {width}x{height}:"
                 " give a mask of the first frame's size"
             )
-        tracker = make_tracker(frames.size, objects)
+        tracker = make_tracker(frames.size, len(absences.spans))
         writer = None
         if overlay is not None:
             writer = resources.enter_context(OverlayWriter(overlay, frames.size, frames.frames_per_second))
         results = ResultWriter(out, writer)
+
+        def write(frame: Frame, labels: np.ndarray) -> None:
+            results(frame, labels)
+            absences.note(frame.name, labels)
+
         resources.enter_context(_interrupt_stops(frames))
         report = stream(
             tracker,
             jax.device_put(variables),
             frames,
             label_map,
-            results,
+            write,
             progress=lambda done: progress(done, frames.count),
         )
-    return SegmentReport(report, objects, pathlib.Path(out), None if overlay is None else pathlib.Path(overlay))
+    return SegmentReport(report, absences.spans, pathlib.Path(out), None if overlay is None else pathlib.Path(overlay))
 
 
 @contextlib.contextmanager
