@@ -264,6 +264,14 @@ def _cells(size: int, cells: int) -> list[tuple[int, int]]:
     return [(i * size // cells, -(-(i + 1) * size // cells)) for i in range(cells)]
 
 
+def window_sum(x: Float[Array, "*b h w c"], size: int) -> Float[Array, "*b h w c"]:
+    """Sum over the square of `size` (odd) rows and columns around every position; outside there is nothing."""
+    leading = (1,) * (x.ndim - 3)
+    for window in ((size, 1, 1), (1, size, 1)):
+        x = jax.lax.reduce_window(x, jnp.zeros((), x.dtype), jax.lax.add, (*leading, *window), (1,) * x.ndim, "SAME")
+    return x
+
+
 def adaptive_average_pool(x: Float[Array, "b h w c"], shape: tuple[int, int]) -> Float[Array, "b hout wout c"]:
     """Average over cells: output i covers inputs `floor(i*n/m) .. ceil((i+1)*n/m)`; the result is float32."""
 

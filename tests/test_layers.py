@@ -20,6 +20,7 @@ from ranet_jax.layers import (
     max_pool_2x2,
     select_maps,
     upsample,
+    window_sum,
 )
 
 
@@ -45,6 +46,15 @@ def reference_upsample(x, factor, align_corners):
             bottom = x[:, r1, c0] * (1 - fc) + x[:, r1, c1] * fc
             out[:, i, j] = top * (1 - fr) + bottom * fr
     return out
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 2), (2, 4, 3, 1)])
+def test_window_sums_are_of_what_is_inside(rng, shape):
+    x = rng.normal(size=shape).astype(np.float32)
+    padded = np.pad(x, [(0, 0)] * (x.ndim - 3) + [(1, 1), (1, 1), (0, 0)])
+    h, w, _ = shape[-3:]
+    expected = sum(padded[..., i : i + h, j : j + w, :] for i in range(3) for j in range(3))
+    np.testing.assert_allclose(window_sum(jnp.asarray(x), 3), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])

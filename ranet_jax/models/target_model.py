@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ranet_jax.backbones import Pyramid
-from ranet_jax.layers import adaptive_average_pool, upsample
+from ranet_jax.layers import adaptive_average_pool, upsample, window_sum
 
 RIDGE = 0.3
 DEVIATION_FLOOR = 1e-3
@@ -30,6 +30,8 @@ MEMORY_RATE = 0.1  # a new frame's share of the frames since the first
 MEMORY_SHARE = 0.5  # theirs, of the fit
 LEAST_CELLS = 12  # of 1/8 that an object must fill to be learned from
 AGREEMENT = 0.5  # least mean score of the first frame's model on a prediction, as a share of that on the first mask
+FAMILIAR = 0.9  # likewise, on the predicted cells around one that looks like the object
+FAMILIAR_CELLS = 5  # of 1/8 along the side of the square around it
 
 
 class TargetModel(NamedTuple):
@@ -198,6 +200,28 @@ def recognised(
     return (agreement > AGREEMENT * memory.agreement) | (there & (cells < LEAST_CELLS))
 
 
+def familiar_cells(
+    memory: TargetMemory,
+    pyramid: Pyramid,
+    matching: Float[Array, "b h w c"],
+    probability: Float[Array, "b height width n"],
+) -> Bool[Array, "b h8 w8 n"]:
+    """Which cells of 1/8 of each object's prediction, with those around them, look like it to the first frame's model.
+
+    Args:
+        memory: so far.
+        pyramid: of a later frame.
+        matching: its feature.
+        probability: of every object in it, in [0, 1].
+    """
+    grid = (pyramid.c3.shape[1], pyramid.c3.shape[2])
+    share = adaptive_average_pool((probability > 0.5).astype(jnp.float32), grid)
+    x = _later_view(memory, pyramid, matching)
+    scores = _scores(memory.first_solution, x[:, 0]).reshape(share.shape)
+    total, covered = (window_sum(y, FAMILIAR_CELLS) for y in (scores * share, share))
+    return (total > FAMILIAR * memory.agreement[:, None, None] * covered) & (share > 0.5)
+
+
 def _joined(pyramid: Pyramid, matching: Float[Array, "b h w c"]) -> Float[Array, "b positions channels"]:
     """All channels at 1/8, float32."""
     grid = (pyramid.c3.shape[1], pyramid.c3.shape[2])
@@ -224,9 +248,13 @@ def _agreement(
 ) -> tuple[Float[Array, "b n"], Float[Array, "b n"]]:
     """Mean score of standardised channels over every mask, 0 without one; and how many cells it fills."""
     share = _mask_shares(masks, grid)
-    scores = jnp.einsum("bpk,bnk->bpn", x, solution, precision="highest")
+    scores = _scores(solution, x)
     total = jnp.sum(share, axis=1)
     return jnp.sum(share * scores, axis=1) / jnp.maximum(total, jnp.finfo(jnp.float32).tiny), _cells(share)
+
+
+def _scores(solution: Float[Array, "b n k"], x: Float[Array, "b positions k"]) -> Float[Array, "b positions n"]:
+    return jnp.einsum("bpk,bnk->bpn", x, solution, precision="highest")
 
 
 def _mask_shares(masks: Float[Array, "b height width n"], grid: tuple[int, int]) -> Float[Array, "b positions n"]:

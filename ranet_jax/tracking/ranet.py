@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Float32, Int32, UInt8
 from ranet_jax.backbones import normalise
 from ranet_jax.models import RANet, RANetConfig, Template
 from ranet_jax.models.connected import drop_unconnected
-from ranet_jax.models.target_model import recognised, update_target_model
+from ranet_jax.models.target_model import familiar_cells, recognised, update_target_model
 from ranet_jax.tracking.canvas import Canvas
 from ranet_jax.tracking.crop import box_of_mask, crop_frame, crop_labels, uncrop
 from ranet_jax.tracking.merge import merge_objects
@@ -167,7 +167,8 @@ def _step(
     logits, features = RANet(config).apply(variables, image, state.template, previous)
     cropped = jax.nn.sigmoid(logits[0])
     if config.parts == "connected":
-        cropped = drop_unconnected(cropped, previous[0])
+        familiar = _familiar(state.template, features, cropped) if config.target_update else None
+        cropped = drop_unconnected(cropped, previous[0], familiar)
     if config.target_update:
         cropped = _without_strangers(state.template, features, cropped, previous)
     probability = uncrop(cropped, state.box, canvas.size, config)
@@ -184,6 +185,11 @@ def _step(
     else:
         output, labels = merge_objects(canvas.take(probability, frame_size), valid, config.merging)
     return new_state, labels_of_slots(labels, state.ids), output
+
+
+def _familiar(template: Template, features: Mapping[str, Any], probability: jax.Array) -> jax.Array:
+    assert template.target is not None
+    return familiar_cells(template.target, features["pyramid"], features["matching"], probability[None])[0]
 
 
 def _without_strangers(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ranet_jax.models.connected import DENSITY_CELLS, connected_cells, densest_cells, drop_unconnected
+from ranet_jax.models.connected import CELL, DENSITY_CELLS, NEAR_CELLS, connected_cells, densest_cells, drop_unconnected
 
 
 def blobs(*boxes, shape=(64, 96)):
@@ -90,6 +90,21 @@ def test_the_densest_cells_have_the_most_around_them(rng):
         around = lambda y, x, own=own: own[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].sum()
         counts = np.array([[around(y, x) if own[y, x] else 0 for x in range(30)] for y in range(20)])
         np.testing.assert_array_equal(found, counts == counts.max())
+
+
+def test_a_familiar_part_near_what_is_kept_is_kept():
+    """A part in two halves of which one is familiar stays whole; what is familiar and too far, or only near, goes."""
+    previous, near = blobs((8, 8, 56, 16)), blobs((8, 24, 24, 40))
+    reach = 16 + NEAR_CELLS * CELL
+    within, beyond = blobs((40, reach - CELL, 48, reach + 8)), blobs((0, reach, 4, reach + 8))
+    probability = jnp.asarray(previous + near + within + beyond)[..., None]
+    familiar = np.zeros((8, 12, 1), bool)
+    keep = lambda: np.asarray(drop_unconnected(probability, jnp.asarray(previous)[..., None], jnp.asarray(familiar)))
+    np.testing.assert_array_equal(keep()[..., 0], previous)
+    familiar[0], familiar[1, 4] = True, True
+    np.testing.assert_array_equal(keep()[..., 0], previous + near)
+    familiar[:] = True
+    np.testing.assert_array_equal(keep()[..., 0], previous + near + within)
 
 
 def test_objects_do_not_hold_each_other():

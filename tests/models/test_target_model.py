@@ -10,10 +10,13 @@ from ranet_jax.models import RANet, RANetConfig
 from ranet_jax.models.ranet import split_features
 from ranet_jax.models.target_model import (
     DEVIATION_FLOOR,
+    FAMILIAR,
+    FAMILIAR_CELLS,
     MAGNIFICATION,
     MEMORY_RATE,
     MEMORY_SHARE,
     RIDGE,
+    familiar_cells,
     fit_target_model,
     recognised,
     second_view,
@@ -176,6 +179,26 @@ def test_a_stranger_is_not_recognised(rng):
     # What is learned since does not count.
     taught = memory._replace(solution=jnp.roll(memory.solution, 1, axis=1))
     np.testing.assert_array_equal(recognised(taught, pyramid, later[1], moved, masks)[0], [True, True])
+
+
+def test_cells_of_the_object_s_looks_are_familiar(rng):
+    """Of a prediction that is half the object: those cells of it whose surroundings are mostly the object's."""
+    masks = blocks()
+    marked = lambda view, at: (view[0]._replace(c3=view[0].c3.at[..., :2].add(4 * at[:, ::8, ::8])), view[1])
+    memory = fit_target_model([marked(frame_features(rng), masks)], [masks])
+    moved = jnp.roll(masks, 56, axis=2)
+    later = marked(frame_features(rng), moved)
+    found = np.asarray(jax.jit(familiar_cells)(memory, *later, masks + moved))[0, ..., 0]
+    cells = np.asarray(moved)[0, ::8, ::8, 0] > 0
+    assert found[cells].mean() > 0.9
+    assert not found[~cells].any()
+    # What the whole prediction's cells say, counted one by one.
+    scores = np.asarray(target_scores(memory.model, *later))[0, 0]
+    share = np.asarray(masks + moved)[0, ::8, ::8, 0]
+    for y, x in np.argwhere(share > 0):
+        around = np.s_[max(y - FAMILIAR_CELLS // 2, 0) : y + 3, max(x - FAMILIAR_CELLS // 2, 0) : x + 3]
+        mean = scores[around][share[around] > 0].mean()
+        assert found[y, x] == (mean > FAMILIAR * float(memory.agreement[0, 0])), (y, x)
 
 
 def test_scores_weigh_every_channel_at_one_eighth(rng):

@@ -99,18 +99,24 @@ def test_the_configuration_decides_which_parts_of_a_prediction_are_kept(rng, mon
     """Traced, not run: `tests/models/test_connected.py` has what is dropped."""
     seen = []
 
-    def drop(probability, previous):
-        seen.append((probability.shape, previous.shape))
+    def drop(probability, previous, familiar):
+        seen.append((probability.shape, previous.shape, familiar if familiar is None else familiar.shape))
         return probability
 
     monkeypatch.setattr(ranet, "drop_unconnected", drop)
     frames, labels = video(rng, (64, 96), (1, 2))
-    for parts, calls in (("all", 0), ("connected", 1)):
+    size, cells = (64, 96, 2), (8, 12, 2)
+    for maps, parts, learns, calls in (
+        (12, "all", True, []),
+        (13, "connected", True, [(size, size, cells)]),
+        (14, "connected", False, [(size, size, None)]),
+    ):
         # A number of maps that no other test has: what was traced before is not traced again.
-        config = dataclasses.replace(CONFIGS["pad"], parts=parts, kept_maps=12)
+        config = dataclasses.replace(CONFIGS["pad"], parts=parts, target_update=learns, kept_maps=maps)
         tracker, variables = RANetTracker(config, (64, 96)), initial_variables(config)
         jax.eval_shape(tracker.step, variables, tracker.init(variables, frames[0], labels), frames[1])
-        assert seen == [((64, 96, 2), (64, 96, 2))] * calls
+        assert seen == calls
+        seen.clear()
 
 
 def test_the_target_model_learns_where_the_configuration_says_so(rng, monkeypatch):
@@ -151,7 +157,7 @@ def test_what_is_not_recognised_is_lost_and_looked_for_everywhere(rng, monkeypat
     for maps, known in ((9, (True, True)), (10, (True, False)), (8, (False, False))):
         monkeypatch.setattr(ranet, "recognised", lambda *_, known=known: jnp.asarray([known]))
         # Objects that fill the frame, one half each: what is missing from the result was taken away.
-        monkeypatch.setattr(ranet, "drop_unconnected", lambda p, _: halves(p.shape))
+        monkeypatch.setattr(ranet, "drop_unconnected", lambda p, *_: halves(p.shape))
         config = dataclasses.replace(CONFIGS["pad"], target_update=True, kept_maps=maps)
         tracker, variables = RANetTracker(config, (64, 96)), initial_variables(config)
         state = tracker.init(variables, frames[0], labels)
