@@ -78,21 +78,24 @@ def segment_video(
         if overlay is not None:
             writer = resources.enter_context(OverlayWriter(overlay, frames.size, frames.frames_per_second))
         results = ResultWriter(out, writer)
-
-        def write(frame: Frame, labels: np.ndarray) -> None:
-            results(frame, labels)
-            absences.note(frame.name, labels)
-
         resources.enter_context(_interrupt_stops(frames))
         report = stream(
             tracker,
             jax.device_put(variables),
             frames,
             label_map,
-            write,
+            _written_and_noted(results, absences),
             progress=lambda done: progress(done, frames.count),
         )
     return SegmentReport(report, absences.spans, pathlib.Path(out), None if overlay is None else pathlib.Path(overlay))
+
+
+def _written_and_noted(results: ResultWriter, absences: Absences) -> Callable[[Frame, np.ndarray], None]:
+    def sink(frame: Frame, label_map: np.ndarray) -> None:
+        results(frame, label_map)
+        absences.note(frame.name, label_map)
+
+    return sink
 
 
 @contextlib.contextmanager
