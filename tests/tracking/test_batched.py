@@ -57,10 +57,11 @@ def test_each_video_is_tracked_as_it_would_be_alone(network, videos):
     for i in range(len(IDS)):
         alone, probability = track(tracker, variables, frames[i], labels[i])
         assert set(np.unique(alone)) > {0}, "nothing to compare"
-        # Batched convolutions add in another order: last bits differ, and labels where two are as good as equal.
-        np.testing.assert_allclose(probabilities[:, i], probability, atol=1e-4)
+        # Batched convolutions add in another order: last bits differ, which every frame of random weights makes more of,
+        # and labels where two are as good as equal.
+        np.testing.assert_allclose(probabilities[:, i], probability, atol=2e-3)
         ranked = np.sort(np.concatenate([probability, 1 - probability.sum(-1, keepdims=True)], axis=-1), axis=-1)
-        decided = ranked[..., -1] - ranked[..., -2] > 1e-3
+        decided = ranked[..., -1] - ranked[..., -2] > 1e-2
         np.testing.assert_array_equal(label_maps[:, i][decided], alone[decided])
         assert (label_maps[:, i] == alone).mean() > 0.999
 
