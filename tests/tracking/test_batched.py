@@ -48,18 +48,17 @@ def track(tracker, variables, frames, labels):
 def test_each_video_is_tracked_as_it_would_be_alone(network, videos):
     config, variables = network
     frames, labels = videos
-    # Random weights on noise: a label that tips over changes all that follow, so not many frames follow.
-    frames = frames[:, :5]
+    # Batched convolutions add in another order, and every frame of random weights makes more of the last bits: a factor
+    # of five or ten. So only two follow the first.
+    frames = frames[:, :3]
     tracker = make_tracker(config, SIZE)
     label_maps, probabilities = track(BatchedTracker(tracker), variables, frames.swapaxes(0, 1), labels)
-    assert label_maps.shape == (4, 3, *SIZE)
+    assert label_maps.shape == (2, 3, *SIZE)
     assert label_maps.dtype == np.uint8
     for i in range(len(IDS)):
         alone, probability = track(tracker, variables, frames[i], labels[i])
         assert set(np.unique(alone)) > {0}, "nothing to compare"
-        # Batched convolutions add in another order: last bits differ, which every frame of random weights makes more of,
-        # and labels where two are as good as equal.
-        np.testing.assert_allclose(probabilities[:, i], probability, atol=2e-3)
+        np.testing.assert_allclose(probabilities[:, i], probability, atol=1e-3)
         ranked = np.sort(np.concatenate([probability, 1 - probability.sum(-1, keepdims=True)], axis=-1), axis=-1)
         decided = ranked[..., -1] - ranked[..., -2] > 1e-2
         np.testing.assert_array_equal(label_maps[:, i][decided], alone[decided])
