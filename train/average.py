@@ -3,8 +3,8 @@
     python -m train.average runs/second/inference runs/third/inference runs/fourth/inference --out runs/average
 
 Cost: seconds. Expected result: of runs that start from the same weights, or each from the last one's, about what they
-reach in the mean or a little more: better in three of four averages on held-out videos (docs/results.md). The average of
-runs from different random weights is nothing. (Izmailov et al., "Averaging Weights Leads to Wider Optima and Better
+reach in the mean or a little more: better in three of four averages on held-out videos (docs/results.md). The average
+of runs from different random weights is nothing. (Izmailov et al., "Averaging Weights Leads to Wider Optima and Better
 Generalization", UAI 2018.)
 """
 
