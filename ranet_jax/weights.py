@@ -161,8 +161,7 @@ def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
     Raises:
         InputError: there is no such checkpoint; it is cut off or damaged; its config does not fit its arrays.
     """
-    name = os.fspath(name_or_path)
-    path = EMBEDDED / name if name in embedded_names() else pathlib.Path(name)
+    name, path = os.fspath(name_or_path), _folder(name_or_path)
     config, card, files, fits = _read_description(path)
     arrays = path / "arrays"
     found = _digests(arrays)
@@ -184,6 +183,23 @@ def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
             " restore the config the weights were saved with"
         )
     return Checkpoint(name, config, variables, card)
+
+
+def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a checkpoint's maker wrote down; its arrays are not read.
+
+    Args:
+        name_or_path: see `load_checkpoint`.
+
+    Raises:
+        InputError: there is no such checkpoint, or its description is damaged.
+    """
+    return _read_description(_folder(name_or_path))[1]
+
+
+def _folder(name_or_path: str | os.PathLike[str]) -> pathlib.Path:
+    name = os.fspath(name_or_path)
+    return EMBEDDED / name if name in embedded_names() else pathlib.Path(name)
 
 
 def _digests(folder: pathlib.Path) -> dict[str, str]:

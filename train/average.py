@@ -20,10 +20,11 @@ from ranet_jax.cli import Parser, run
 from ranet_jax.errors import InputError
 from ranet_jax.models import NetworkConfig
 from ranet_jax.weights import load_checkpoint, save_checkpoint
+from train.licences import inherited
 
 
-def average_weights(paths: Sequence[str]) -> tuple[NetworkConfig, Any]:
-    """The configuration that checkpoints share, and the float32 means of their weights.
+def average_weights(paths: Sequence[str]) -> tuple[NetworkConfig, Any, dict[str, Any]]:
+    """The configuration that checkpoints share, the float32 means of their weights, and a card with their licences.
 
     Args:
         paths: two checkpoint folders, embedded names, or more.
@@ -41,12 +42,13 @@ def average_weights(paths: Sequence[str]) -> tuple[NetworkConfig, Any]:
         if differing:
             raise InputError(f"{path}: differs from {paths[0]} in {', '.join(differing)}: average runs of one recipe")
     mean = lambda *arrays: np.mean([np.asarray(x, np.float32) for x in arrays], axis=0, dtype=np.float32)
-    return config, jax.tree.map(mean, *(checkpoint.variables for checkpoint in checkpoints))
+    card = {"average of": list(paths)} | inherited(checkpoint.card for checkpoint in checkpoints)
+    return config, jax.tree.map(mean, *(checkpoint.variables for checkpoint in checkpoints)), card
 
 
 def _average(options: argparse.Namespace) -> None:
-    config, variables = average_weights(options.checkpoints)
-    save_checkpoint(options.out, config, variables, card={"average of": options.checkpoints})
+    config, variables, card = average_weights(options.checkpoints)
+    save_checkpoint(options.out, config, variables, card=card)
     print(options.out)
 
 

@@ -25,8 +25,9 @@ from ranet_jax.training.optimizer import OptimizerConfig, build_optimizer, learn
 from ranet_jax.training.parallel import data_parallel
 from ranet_jax.training.reporting import Reporter
 from ranet_jax.training.step import LossFunction, StepFunction, initial_state, train_step
-from ranet_jax.weights import Checkpoint, initial_variables, load_checkpoint, save_checkpoint
+from ranet_jax.weights import Checkpoint, initial_variables, load_checkpoint, read_card, save_checkpoint
 from train.data import open_batches
+from train.licences import of_training
 from train.options import Options, build
 
 # What may differ between a run and its continuation: nothing of it changes a loss.
@@ -86,7 +87,7 @@ def train(program: Program, options: Options) -> int:
     if loop.evaluate_every:
         open_split(config)
     hooks = Hooks(
-        export=functools.partial(export, options.workdir / "inference", model, config),
+        export=functools.partial(export, options.workdir / "inference", model, card_of(config)),
         evaluate=functools.partial(evaluate, model, config, options.workdir / "evaluation"),
         picture=functools.partial(program.picture, model),
         learning_rate=learning_rate_schedule(optimizer_config, loop.steps),
@@ -165,13 +166,22 @@ def decisive(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return values
 
 
-def export(
-    folder: pathlib.Path, model: NetworkConfig, config: ml_collections.ConfigDict, variables: Any, step: int
-) -> None:
+def card_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """What the exported weights' card says of their training: data, licence, hardware.
+
+    Raises:
+        InputError: the checkpoint that training starts from cannot be read.
+    """
+    initial_card = read_card(config.initial_checkpoint) if config.initial_checkpoint else {}
+    parts = {name: f"{part.kind} {part.split}" for name, part in config.data.parts.items()}
+    devices = f"{jax.device_count()} {jax.default_backend()}"
+    card = {"trained": True, "batch_size": config.batch_size, "data": parts, "devices": devices}
+    return card | of_training(config.data, initial_card)
+
+
+def export(folder: pathlib.Path, model: NetworkConfig, card: dict[str, Any], variables: Any, step: int) -> None:
     """Writes the averaged weights as a checkpoint for inference, with how they came about."""
-    parts = {name: f"{p.kind} {p.split}" for name, p in config.data.parts.items()}
-    card = {"trained": True, "steps": step, "batch_size": config.batch_size, "data": parts}
-    save_checkpoint(folder, model, variables, card=card | {"devices": f"{jax.device_count()} {jax.default_backend()}"})
+    save_checkpoint(folder, model, variables, card=card | {"steps": step})
 
 
 def open_split(config: ml_collections.ConfigDict) -> tuple[DavisTree, str, list[str] | None]:

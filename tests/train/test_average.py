@@ -18,7 +18,8 @@ def checkpoints(tmp_path):
     """Three of one network, the last stored in half precision, and one that differs in two fields."""
     variables = [initial_variables(CONFIG, seed=seed) for seed in range(3)]
     for seed, dtype in enumerate((np.float32, np.float32, np.float16)):
-        save_checkpoint(tmp_path / str(seed), CONFIG, variables[seed], dtype=dtype)
+        card = {"licence": "CC BY-NC 4.0"} if seed else {}
+        save_checkpoint(tmp_path / str(seed), CONFIG, variables[seed], dtype=dtype, card=card)
     other = dataclasses.replace(CONFIG, parts="all", crop_scale=1.4)
     save_checkpoint(tmp_path / "other", other, variables[0])
     return tmp_path, variables
@@ -31,10 +32,10 @@ def test_the_average_is_the_mean_of_every_parameter(checkpoints, capsys):
     assert capsys.readouterr().out.strip() == str(folder / "average")
     found = load_checkpoint(folder / "average")
     assert found.config == CONFIG
-    assert found.card == {"average of": names}
+    assert found.card == {"average of": names, "licence": "CC BY-NC 4.0"}
     expected = jax.tree.map(lambda *x: sum(np.asarray(y, np.float64) for y in x) / 3, *variables)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-3), found.variables, expected)
-    exact = average.average_weights(names[:2])[1]
+    _, exact, _ = average.average_weights(names[:2])
     expected = jax.tree.map(lambda x, y: (np.asarray(x) + np.asarray(y)) / 2, *variables[:2])
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-7), exact, expected)
 

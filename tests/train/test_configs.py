@@ -19,8 +19,9 @@ from ranet_jax.training.ranet import RANetObjective, ranet_loss
 from ranet_jax.training.step import StepFunction, initial_state, train_step
 from ranet_jax.weights import initial_variables
 from train.data import data_fields, open_batches, part
+from train.licences import DAVIS_LICENCE
 from train.options import Options, build, load_config, override
-from train.program import decisive, evaluate, train
+from train.program import card_of, decisive, evaluate, train
 from train.ranet import PROGRAM
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
@@ -86,6 +87,20 @@ def test_unknown_ablations_are_named():
 def _train(name, data_root, workdir, *changes):
     config = override(_load(name), [f"--config.data.root={data_root}", *changes])
     return train(PROGRAM, Options(config, workdir, smoke=True, distributed=None))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "licence"),
+    [
+        ("ranet_davis17.py", (), DAVIS_LICENCE),
+        ("ranet_static.py", (), None),
+        ("ranet_static.py", ("--config.initial_checkpoint=lite",), DAVIS_LICENCE),
+        ("ranet_lite_davis16.py", ("--config.initial_checkpoint=lite",), DAVIS_LICENCE),
+        ("ranet_static.py", ("--config.data.parts.msra10k.folder=packed/davis2016/1.0.0",), DAVIS_LICENCE),
+    ],
+)
+def test_weights_of_davis_or_of_what_was_trained_on_it_bear_its_licence(name, changes, licence):
+    assert card_of(override(_load(name), changes)).get("licence") == licence
 
 
 @pytest.mark.slow
