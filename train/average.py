@@ -41,7 +41,7 @@ def average_weights(paths: Sequence[str]) -> tuple[NetworkConfig, Any, dict[str,
         differing = sorted(name for name in own.keys() | fields.keys() if own.get(name) != fields.get(name))
         if differing:
             raise InputError(f"{path}: differs from {paths[0]} in {', '.join(differing)}: average runs of one recipe")
-    mean = lambda *arrays: np.mean([np.asarray(x, np.float32) for x in arrays], axis=0, dtype=np.float32)
+    mean = lambda *arrays: np.mean(arrays, axis=0, dtype=np.float32)
     card = {"average of": list(paths)} | inherited(checkpoint.card for checkpoint in checkpoints)
     return config, jax.tree.map(mean, *(checkpoint.variables for checkpoint in checkpoints)), card
 

@@ -23,5 +23,5 @@ def of_training(data: ml_collections.ConfigDict, initial_card: Mapping[str, Any]
         initial_card: of the weights that training starts from; empty without.
     """
     parts = [part for part in data.parts.values() if part.weight]
-    davis = any("davis" in f"{part.kind} {part.folder}".lower() for part in parts)
+    davis = any("davis" in (part.folder if part.kind == "packed" else part.kind).lower() for part in parts)
     return inherited([initial_card, {"licence": DAVIS_LICENCE} if davis else {}])

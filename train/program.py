@@ -173,7 +173,7 @@ def card_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
         InputError: the checkpoint that training starts from cannot be read.
     """
     initial_card = read_card(config.initial_checkpoint) if config.initial_checkpoint else {}
-    parts = {name: f"{part.kind} {part.split}" for name, part in config.data.parts.items()}
+    parts = {name: f"{part.kind} {part.split}" for name, part in config.data.parts.items() if part.weight}
     devices = f"{jax.device_count()} {jax.default_backend()}"
     card = {"trained": True, "batch_size": config.batch_size, "data": parts, "devices": devices}
     return card | of_training(config.data, initial_card)

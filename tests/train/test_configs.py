@@ -24,6 +24,7 @@ from train.options import Options, build, load_config, override
 from train.program import card_of, decisive, evaluate, train
 from train.ranet import PROGRAM
 
+PACKED = ("--config.data.parts.msra10k.kind=packed",)
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 ABLATIONS = ("full", "ranking-none", "ranking-maximum", "no-correlation", "no-previous-mask")
 RECIPES = (
@@ -96,7 +97,9 @@ def _train(name, data_root, workdir, *changes):
         ("ranet_static.py", (), None),
         ("ranet_static.py", ("--config.initial_checkpoint=lite",), DAVIS_LICENCE),
         ("ranet_lite_davis16.py", ("--config.initial_checkpoint=lite",), DAVIS_LICENCE),
-        ("ranet_static.py", ("--config.data.parts.msra10k.folder=packed/davis2016/1.0.0",), DAVIS_LICENCE),
+        ("ranet_static.py", (*PACKED, "--config.data.parts.msra10k.folder=packed/davis2016/1.0.0"), DAVIS_LICENCE),
+        ("ranet_static.py", (*PACKED, "--config.data.parts.msra10k.folder=packed/msra10k/1.0.0"), None),
+        ("ranet_static.py", ("--config.data.parts.msra10k.folder=beside-DAVIS",), None),
     ],
 )
 def test_weights_of_davis_or_of_what_was_trained_on_it_bear_its_licence(name, changes, licence):
