@@ -5,7 +5,7 @@ from typing import Any
 import ml_collections
 
 from ranet_jax.data.config import SampleConfig
-from ranet_jax.models import MRNetConfig, NetworkConfig
+from ranet_jax.networks import MRNetConfig, NetworkConfig
 from ranet_jax.training.loop import LoopConfig
 from ranet_jax.training.mrnet import MRNetObjective
 from ranet_jax.training.optimizer import OptimizerConfig

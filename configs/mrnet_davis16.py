@@ -16,7 +16,7 @@ import ml_collections
 
 from configs.common import clip_recipe
 from ranet_jax.data.config import SampleConfig
-from ranet_jax.models import MRNetConfig
+from ranet_jax.networks import MRNetConfig
 from ranet_jax.training.loop import LoopConfig
 from ranet_jax.training.optimizer import OptimizerConfig
 from train.data import part

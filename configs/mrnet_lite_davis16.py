@@ -29,7 +29,7 @@ import ml_collections
 
 from configs.common import clip_recipe
 from ranet_jax.data.config import SampleConfig
-from ranet_jax.models import MRNetConfig
+from ranet_jax.networks import MRNetConfig
 from ranet_jax.training.loop import LoopConfig
 from ranet_jax.training.mrnet import MRNetObjective
 from ranet_jax.training.optimizer import OptimizerConfig

@@ -21,7 +21,7 @@ import ml_collections
 
 from configs.common import recipe
 from ranet_jax.data.config import GeometryConfig, PerturbationConfig, SampleConfig
-from ranet_jax.models import RANetConfig
+from ranet_jax.networks import RANetConfig
 from ranet_jax.training.loop import LoopConfig
 from ranet_jax.training.optimizer import OptimizerConfig
 from ranet_jax.training.ranet import RANetObjective

@@ -15,7 +15,7 @@ import ml_collections
 
 from configs.common import recipe, static_parts
 from ranet_jax.data.config import SampleConfig
-from ranet_jax.models import RANetConfig
+from ranet_jax.networks import RANetConfig
 from ranet_jax.training.loop import LoopConfig
 from ranet_jax.training.optimizer import OptimizerConfig
 

@@ -34,9 +34,9 @@ from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
 from ranet_jax.evaluation.davis import DavisScores
 from ranet_jax.evaluation.tables import write_rows
-from ranet_jax.models import MRNetConfig
-from ranet_jax.tracking.adapting import Adaptation
-from ranet_jax.tracking.stream import StreamReport
+from ranet_jax.networks import MRNetConfig
+from ranet_jax.runtime.adapting import Adaptation
+from ranet_jax.runtime.stream import StreamReport
 from ranet_jax.weights import Checkpoint, open_checkpoint
 
 Rows = list[list[str]]

@@ -27,8 +27,8 @@ from ranet_jax.cli import Parser, run
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
 from ranet_jax.evaluation.speed import measure_metric_speed
-from ranet_jax.models import MRNetConfig, NetworkConfig, RANetConfig
-from ranet_jax.tracking.objects import OBJECT_BUCKETS
+from ranet_jax.networks import MRNetConfig, NetworkConfig, RANetConfig
+from ranet_jax.tracker.objects import OBJECT_BUCKETS
 from ranet_jax.weights import initial_variables, load_checkpoint
 from train.options import load_config
 

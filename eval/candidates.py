@@ -21,9 +21,9 @@ from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
 from ranet_jax.io.masks import DAVIS_PALETTE
 from ranet_jax.io.video import read_picture
-from ranet_jax.models import MRNetConfig
-from ranet_jax.models.mask_ranking import candidate_frames
-from ranet_jax.tracking.mrnet import MRNetTracker
+from ranet_jax.mrnet.mask_ranking import candidate_frames
+from ranet_jax.networks import MRNetConfig
+from ranet_jax.tracker.mrnet_tracker import MRNetTracker
 from ranet_jax.weights import Checkpoint, open_checkpoint
 
 

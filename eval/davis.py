@@ -31,11 +31,11 @@ from ranet_jax.evaluation.tables import format_tables, write_csv
 from ranet_jax.io.results import ResultWriter
 from ranet_jax.io.video import Frame, read_picture
 from ranet_jax.processes import add_distributed_option, start_distributed, together
-from ranet_jax.tracking.adapting import Adaptation, AdaptingTracker
-from ranet_jax.tracking.batched import BatchedTracker
-from ranet_jax.tracking.lockstep import Video, track_in_lockstep
-from ranet_jax.tracking.stream import StreamReport, Tracker, stream
-from ranet_jax.tracking.tracker import make_tracker
+from ranet_jax.runtime.adapting import Adaptation, AdaptingTracker
+from ranet_jax.runtime.batched import BatchedTracker
+from ranet_jax.runtime.lockstep import Video, track_in_lockstep
+from ranet_jax.runtime.stream import StreamReport, Tracker, stream
+from ranet_jax.tracker.make import make_tracker
 from ranet_jax.weights import Checkpoint, open_checkpoint
 
 Notify = Callable[[str, StreamReport], object]

@@ -10,12 +10,12 @@ import ml_collections
 import numpy as np
 
 from ranet_jax.evaluation.speed import seconds_of
-from ranet_jax.layers import select_maps
-from ranet_jax.models import RANetConfig
+from ranet_jax.networks import RANetConfig
+from ranet_jax.ranet.ranking import select_maps
 
 
 def multiply_maps(maps: jax.Array, order: jax.Array, weight: jax.Array) -> jax.Array:
-    """What `ranet_jax.layers.select_maps` does, by a product with a one-hot matrix, whose gradient is a product too."""
+    """What `ranet_jax.nn.select_maps` does, by a product with a one-hot matrix, whose gradient is a product too."""
     one_hot = jax.nn.one_hot(order, maps.shape[-1], dtype=jnp.float32, axis=-1) * weight[..., None]
     return jnp.einsum("bhwt,bnkt->bnhwk", maps.astype(jnp.float32), one_hot, precision="highest")
 

@@ -21,8 +21,8 @@ import numpy as np
 from eval.tracking_speed import FRAME_SIZE, labelled_noise
 from ranet_jax.errors import InputError
 from ranet_jax.evaluation.speed import Yardstick
-from ranet_jax.models import RANetConfig
-from ranet_jax.tracking.tracker import make_tracker
+from ranet_jax.networks import RANetConfig
+from ranet_jax.tracker.make import make_tracker
 from ranet_jax.weights import initial_variables
 
 SETTLING = 0.3

@@ -10,10 +10,10 @@ import numpy as np
 
 from eval.tracking_speed import FRAME_SIZE, labelled_noise
 from ranet_jax.evaluation.speed import Yardstick, seconds_of
-from ranet_jax.models import NetworkConfig
-from ranet_jax.tracking import batched
-from ranet_jax.tracking.batched import BatchedTracker
-from ranet_jax.tracking.tracker import make_tracker
+from ranet_jax.networks import NetworkConfig
+from ranet_jax.runtime import batched
+from ranet_jax.runtime.batched import BatchedTracker
+from ranet_jax.tracker.make import make_tracker
 
 PASSED_FLOATS = 2**26
 """So many float32 are read and written: 512 MiB, more than any cache holds."""

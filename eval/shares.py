@@ -10,7 +10,7 @@ import jax
 
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
-from ranet_jax.tracking.objects import object_bucket, object_ids
+from ranet_jax.tracker.objects import object_bucket, object_ids
 
 
 class Group(NamedTuple):

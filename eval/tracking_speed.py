@@ -19,10 +19,11 @@ from ranet_jax.evaluation.speed import Yardstick, resident_memory
 from ranet_jax.io.masks import read_label_map
 from ranet_jax.io.results import ResultWriter
 from ranet_jax.io.video import open_frames
-from ranet_jax.models import MRNetConfig, NetworkConfig
-from ranet_jax.tracking import mrnet, ranet
-from ranet_jax.tracking.stream import stream
-from ranet_jax.tracking.tracker import make_tracker
+from ranet_jax.networks import MRNetConfig, NetworkConfig
+from ranet_jax.runtime.stream import stream
+from ranet_jax.tracker import mrnet_tracker as mrnet
+from ranet_jax.tracker import ranet_tracker as ranet
+from ranet_jax.tracker.make import make_tracker
 
 FRAME_SIZE = (480, 854)
 DEMO = pathlib.Path(ranet_jax.__file__).parent / "demo"

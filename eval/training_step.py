@@ -10,8 +10,8 @@ import ml_collections
 import numpy as np
 
 from ranet_jax.evaluation.speed import Yardstick, peak_memory, reset_peak_memory, seconds_of
-from ranet_jax.layers import compute_dtype
-from ranet_jax.models import MRNetConfig, NetworkConfig
+from ranet_jax.networks import MRNetConfig, NetworkConfig
+from ranet_jax.nn import compute_dtype
 from ranet_jax.training.mrnet import MRNetObjective, temporary_bytes
 from ranet_jax.training.optimizer import OptimizerConfig, build_optimizer
 from ranet_jax.training.step import StepFunction, TrainState, initial_state, train_step

@@ -16,10 +16,10 @@ from ranet_jax import __version__
 from ranet_jax.errors import InputError
 
 if TYPE_CHECKING:  # at run time the command imports what a subcommand needs, when it needs it
-    from ranet_jax.models import NetworkConfig
-    from ranet_jax.tracking.adapting import Adaptation
-    from ranet_jax.tracking.segment import TrackerFactory
-    from ranet_jax.tracking.stream import Tracker
+    from ranet_jax.networks import NetworkConfig
+    from ranet_jax.runtime.adapting import Adaptation
+    from ranet_jax.runtime.segment import TrackerFactory
+    from ranet_jax.runtime.stream import Tracker
 
 ONLINE_LEARNING_RATE = 1e-6
 """The paper's."""
@@ -118,7 +118,7 @@ def online_adaptation(config: "NetworkConfig", steps: int, learning_rate: float)
     """
     if not steps:
         return None
-    from ranet_jax.models import RANetConfig
+    from ranet_jax.networks import RANetConfig
     from ranet_jax.training.online import adapt
 
     if not isinstance(config, RANetConfig):
@@ -209,8 +209,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _checkpoint_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any]":
     """What makes the tracker of the checkpoint that is asked for, and its variables."""
-    from ranet_jax.tracking.adapting import AdaptingTracker
-    from ranet_jax.tracking.tracker import make_tracker
+    from ranet_jax.runtime.adapting import AdaptingTracker
+    from ranet_jax.tracker.make import make_tracker
     from ranet_jax.weights import open_checkpoint
 
     checkpoint = open_checkpoint(options.checkpoint, options.model)
@@ -225,7 +225,7 @@ def _checkpoint_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, 
 
 def _program_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any]":
     """The same of a program; Flax and the networks are not imported."""
-    from ranet_jax.tracking.program import load_program
+    from ranet_jax.runtime.program import load_program
 
     given = {"--checkpoint": options.checkpoint, "--model": options.model, "--online-steps": options.online_steps}
     unwanted = [name for name, value in given.items() if value]
@@ -239,7 +239,7 @@ def _segment(options: argparse.Namespace) -> None:
     import rich.console
     import rich.progress as progress
 
-    from ranet_jax.tracking.segment import segment_video
+    from ranet_jax.runtime.segment import segment_video
 
     use_cache(options)
     make_tracker, variables = _program_tracking(options) if options.program else _checkpoint_tracking(options)
@@ -302,7 +302,7 @@ def _convert(options: argparse.Namespace) -> None:
     from ranet_jax.convert import ranet_from_torch, ranet_to_torch
     from ranet_jax.convert.torch_file import read_torch_file, write_torch_file
     from ranet_jax.convert.torch_ranet import unused_entries
-    from ranet_jax.models import RANetConfig
+    from ranet_jax.networks import RANetConfig
     from ranet_jax.weights import open_checkpoint, save_checkpoint
 
     if options.reverse:
@@ -321,7 +321,7 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from ranet_jax.tracking.export import export_program
+    from ranet_jax.runtime.export import export_program
     from ranet_jax.weights import open_checkpoint
 
     checkpoint = open_checkpoint(options.checkpoint, options.model)

@@ -23,7 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ranet_jax.errors import InputError
-from ranet_jax.models import NetworkConfig, config_from_dict, network
+from ranet_jax.networks import NetworkConfig, config_from_dict, network
 
 FORMAT = 1
 DEFAULTS = {"ranet": "lite", "mrnet": "mrnet-lite"}

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ranet_jax import cli
 from ranet_jax.io.masks import read_label_map, write_label_map
-from ranet_jax.models import MRNetConfig, RANetConfig
+from ranet_jax.networks import MRNetConfig, RANetConfig
 from ranet_jax.weights import initial_variables, save_checkpoint
 
 SIZE = (48, 80)

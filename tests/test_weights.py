@@ -14,7 +14,7 @@ import pytest
 from ranet_jax import weights
 from ranet_jax.backbones.efficientnet import STAGES, InvertedResidual
 from ranet_jax.errors import InputError
-from ranet_jax.models import RANetConfig
+from ranet_jax.networks import RANetConfig
 from ranet_jax.weights import (
     DEFAULTS,
     EMBEDDED,

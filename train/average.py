@@ -18,7 +18,7 @@ import numpy as np
 
 from ranet_jax.cli import Parser, run
 from ranet_jax.errors import InputError
-from ranet_jax.models import NetworkConfig
+from ranet_jax.networks import NetworkConfig
 from ranet_jax.weights import load_checkpoint, save_checkpoint
 from train.licences import inherited
 

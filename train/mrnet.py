@@ -12,7 +12,7 @@ import ml_collections
 import numpy as np
 
 from ranet_jax.errors import InputError
-from ranet_jax.models import MRNetConfig
+from ranet_jax.networks import MRNetConfig
 from ranet_jax.training.loop import BatchChange
 from ranet_jax.training.mrnet import MRNetObjective, mrnet_loss, predict
 from ranet_jax.training.reporting import progress_picture

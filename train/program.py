@@ -17,7 +17,7 @@ from ranet_jax.convert.torch_file import read_torch_file
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
 from ranet_jax.io.atomic import atomic_file
-from ranet_jax.models import NetworkConfig
+from ranet_jax.networks import NetworkConfig
 from ranet_jax.processes import start_distributed
 from ranet_jax.training.checkpoint import Checkpoints
 from ranet_jax.training.loop import BatchChange, Hooks, LoopConfig, run

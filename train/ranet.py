@@ -12,7 +12,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from ranet_jax.models import RANetConfig
+from ranet_jax.networks import RANetConfig
 from ranet_jax.training.ranet import RANetObjective, predict, ranet_loss
 from ranet_jax.training.reporting import progress_picture
 from train.options import main

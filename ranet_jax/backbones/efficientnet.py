@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ranet_jax.backbones.pyramid import Pyramid, with_addition
-from ranet_jax.layers import Convolution, FrozenBatchNorm, depthwise_convolution, parameter
+from ranet_jax.nn import Convolution, FrozenBatchNorm, depthwise_convolution, parameter
 
 BATCH_NORM_EPSILON = 1e-3
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ranet_jax.backbones.pyramid import Pyramid, with_addition
-from ranet_jax.layers import Convolution, FrozenBatchNorm, InstanceNorm, residual_relu
+from ranet_jax.nn import Convolution, FrozenBatchNorm, InstanceNorm, residual_relu
 
 NORMS = {"instance": InstanceNorm, "batch": FrozenBatchNorm}
 EXPANSION = 4

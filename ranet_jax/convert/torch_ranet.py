@@ -11,7 +11,7 @@ import numpy as np
 from ranet_jax.backbones import BACKBONES
 from ranet_jax.convert.entries import Entry, convolution, is_unused, read_entries, write_entries
 from ranet_jax.convert.torch_backbones import resnet_entries
-from ranet_jax.models import RANet, RANetConfig
+from ranet_jax.networks import RANet, RANetConfig
 
 # Stored with every release, never read by its forward pass. Shapes are needed to fill them on the way out.
 UNUSED_SHAPES: dict[str, tuple[int, ...]] = {

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, UInt8
 
 from ranet_jax.backbones import normalise
 from ranet_jax.errors import InputError
-from ranet_jax.models import Memory, MRNet, MRNetConfig
+from ranet_jax.networks import Memory, MRNet, MRNetConfig
 from ranet_jax.training.losses import Mean, intersection_over_union, mask_loss, masks_of_labels, mean_of_valid
 from ranet_jax.training.optimizer import WHOLE_BACKBONE, frozen_backbone
 from ranet_jax.training.step import LossFunction, Metrics

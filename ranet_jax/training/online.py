@@ -14,7 +14,7 @@ from ranet_jax.data.config import SampleConfig
 from ranet_jax.data.samples import static_pair
 from ranet_jax.data.sources import LabelledImage, MemorySource
 from ranet_jax.errors import InputError
-from ranet_jax.models import RANetConfig
+from ranet_jax.networks import RANetConfig
 from ranet_jax.training.optimizer import OptimizerConfig, build_optimizer
 from ranet_jax.training.ranet import RANetObjective, ranet_loss
 from ranet_jax.training.step import StepFunction, TrainState, initial_state, train_step

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from ranet_jax.backbones import normalise
-from ranet_jax.models import RANet, RANetConfig
-from ranet_jax.models.ranet import split_features
-from ranet_jax.models.target_model import second_view
+from ranet_jax.networks import RANet, RANetConfig
+from ranet_jax.ranet.network import split_features
+from ranet_jax.tracker.target import second_view
 from ranet_jax.training.losses import (
     Mean,
     intersection_over_union,

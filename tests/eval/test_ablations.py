@@ -10,8 +10,8 @@ from configs import mrnet_ablations, ranet_ablations
 from eval import ablations, variants
 from ranet_jax.evaluation.davis import DavisScores, ObjectScores
 from ranet_jax.evaluation.metrics import Statistics
-from ranet_jax.models import MRNetConfig, RANetConfig
-from ranet_jax.tracking.stream import StreamReport
+from ranet_jax.networks import MRNetConfig, RANetConfig
+from ranet_jax.runtime.stream import StreamReport
 from ranet_jax.weights import Checkpoint
 from train.options import load_config
 

@@ -18,8 +18,8 @@ from eval.shares import Group, make_groups, over_devices, share_of
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
 from ranet_jax.io.masks import read_label_map
-from ranet_jax.models import RANetConfig
-from ranet_jax.tracking.batched import compiled_steps
+from ranet_jax.networks import RANetConfig
+from ranet_jax.runtime.batched import compiled_steps
 from ranet_jax.weights import initial_variables, load_checkpoint, save_checkpoint
 
 ROOT = pathlib.Path(__file__).parents[2]

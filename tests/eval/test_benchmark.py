@@ -9,7 +9,7 @@ import pytest
 from eval import benchmark, roofline, training_step
 from eval.training_step import ClipMemory, StepReport, measure_clip_memory, measure_training_step, noise
 from ranet_jax.evaluation import speed
-from ranet_jax.models import RANetConfig
+from ranet_jax.networks import RANetConfig
 from ranet_jax.training.optimizer import WHOLE_BACKBONE
 from ranet_jax.weights import initial_variables
 from train.options import load_config

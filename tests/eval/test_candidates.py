@@ -6,7 +6,7 @@ import pytest
 
 from eval import candidates
 from ranet_jax.data.davis import DavisTree
-from ranet_jax.models import MRNetConfig, RANetConfig
+from ranet_jax.networks import MRNetConfig, RANetConfig
 from ranet_jax.weights import initial_variables, load_checkpoint, save_checkpoint
 
 CONFIG = MRNetConfig.lite(

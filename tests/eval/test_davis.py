@@ -6,7 +6,7 @@ import pytest
 
 from eval import davis
 from ranet_jax.data.davis import DavisTree
-from ranet_jax.models import RANetConfig
+from ranet_jax.networks import RANetConfig
 from ranet_jax.weights import initial_variables, load_checkpoint, save_checkpoint
 
 SIZE = (48, 80)

@@ -17,7 +17,7 @@ from eval.scaling import Scaling, Setting
 from eval.training_memory import BatchFit, Recomputation, device_memory, fit_batch_size, measure_recomputation
 from eval.training_split import StepSplit, measure_split
 from eval.training_step import open_step
-from ranet_jax.layers import select_maps
+from ranet_jax.ranet.ranking import select_maps
 from train.options import load_config
 
 ROOT = pathlib.Path(__file__).parents[2]

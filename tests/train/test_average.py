@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from ranet_jax.models import RANetConfig
+from ranet_jax.networks import RANetConfig
 from ranet_jax.weights import initial_variables, load_checkpoint, save_checkpoint
 from train import average
 

@@ -12,7 +12,7 @@ import pytest
 from ranet_jax.data.builders import Ecssd, pack
 from ranet_jax.data.config import SampleConfig
 from ranet_jax.errors import InputError
-from ranet_jax.models import RANetConfig
+from ranet_jax.networks import RANetConfig
 from ranet_jax.training.loop import LoopConfig
 from ranet_jax.training.optimizer import OptimizerConfig, build_optimizer
 from ranet_jax.training.ranet import RANetObjective, ranet_loss

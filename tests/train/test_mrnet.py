@@ -19,8 +19,8 @@ from ranet_jax.convert.torch_backbones import backbone_from_torch, resnet_entrie
 from ranet_jax.convert.torch_file import read_torch_file
 from ranet_jax.data.config import SampleConfig
 from ranet_jax.errors import InputError
-from ranet_jax.models import MRNetConfig
-from ranet_jax.models.mrnet import MRNet
+from ranet_jax.mrnet.network import MRNet
+from ranet_jax.networks import MRNetConfig
 from ranet_jax.training.loop import LoopConfig
 from ranet_jax.training.mrnet import MRNetObjective
 from ranet_jax.training.optimizer import OptimizerConfig

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ranet_jax.models import RANetConfig
+from ranet_jax.networks import RANetConfig
 from ranet_jax.training.losses import Mean, intersection_over_union, mask_loss, masks_of_labels, mean_of_valid
 from ranet_jax.training.optimizer import OptimizerConfig, build_optimizer, frozen_backbone
 from ranet_jax.training.parallel import DataParallel, data_parallel

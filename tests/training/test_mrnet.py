@@ -9,7 +9,7 @@ import pytest
 
 from ranet_jax.backbones import normalise
 from ranet_jax.errors import InputError
-from ranet_jax.models import MRNet, MRNetConfig
+from ranet_jax.networks import MRNet, MRNetConfig
 from ranet_jax.training.losses import mask_loss, masks_of_labels
 from ranet_jax.training.mrnet import MRNetObjective, mrnet_loss, predict, rollout, start, temporary_bytes
 from ranet_jax.training.optimizer import WHOLE_BACKBONE

@@ -5,7 +5,7 @@ import pytest
 
 from ranet_jax.backbones import normalise
 from ranet_jax.errors import InputError
-from ranet_jax.models import RANet
+from ranet_jax.networks import RANet
 from ranet_jax.training import online
 from ranet_jax.training.online import adapt
 from ranet_jax.weights import initial_variables

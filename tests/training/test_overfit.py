@@ -10,7 +10,7 @@ from ranet_jax.data.config import SampleConfig
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.data.samples import video_pair
 from ranet_jax.data.sources import davis_videos
-from ranet_jax.models import RANetConfig
+from ranet_jax.networks import RANetConfig
 from ranet_jax.training.optimizer import WHOLE_BACKBONE, OptimizerConfig, build_optimizer
 from ranet_jax.training.ranet import RANetObjective, ranet_loss
 from ranet_jax.training.step import StepFunction, initial_state, train_step

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ranet_jax.backbones import normalise
-from ranet_jax.models import RANet
+from ranet_jax.networks import RANet
 from ranet_jax.training.losses import mask_loss, masks_of_labels
 from ranet_jax.training.optimizer import WHOLE_BACKBONE
 from ranet_jax.training.ranet import RANetObjective, predict, ranet_loss

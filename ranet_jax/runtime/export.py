@@ -1,0 +1,158 @@
+"""Writes a tracker with its weights as a portable program; `ranet_jax.runtime.program` says what is in the file."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import pathlib
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export
+
+from ranet_jax import __version__
+from ranet_jax.errors import InputError
+from ranet_jax.io.atomic import atomic_file
+from ranet_jax.nn import compute_dtype
+from ranet_jax.runtime.program import DESCRIPTION, FORMAT, INIT, STEP, WEIGHTS, is_program
+from ranet_jax.tracker.make import make_tracker
+from ranet_jax.tracker.objects import object_bucket
+from ranet_jax.weights import Checkpoint
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export_program(
+    checkpoint: Checkpoint,
+    path: str | pathlib.Path,
+    frame_size: tuple[int, int],
+    *,
+    objects: int = 1,
+    dtype: str | None = None,
+) -> dict[str, Any]:
+    """Writes one file that tracks objects in video of one size, on a CPU, a CUDA GPU or a TPU.
+
+    The compute dtype is decided here: a program has no "auto". The file appears, or replaces an older program, only
+    when it is whole.
+
+    Args:
+        checkpoint: the network.
+        path: of the file.
+        frame_size: height and width of the frames, any.
+        objects: the most there may be; the program has room for the next of 1 to 6, 8, 12, 16.
+        dtype: "float32" or "bfloat16", which computes in it; by default what the checkpoint's config means on this
+            machine.
+
+    Returns:
+        The program's description, as the file has it.
+
+    Raises:
+        InputError: the number of objects is not from 1 to 16, a side of the frames is not positive, or the file cannot
+            be written or is one that is no program.
+    """
+    path = pathlib.Path(path)
+    slots = object_bucket(objects)
+    if min(frame_size) < 1:
+        raise InputError(f"frames of size {frame_size[0]}x{frame_size[1]} are not possible: give positive numbers")
+    if path.is_file() and not is_program(path):
+        raise InputError(f"{path}: exists and is not a program, so it is kept: choose another file")
+    config = dataclasses.replace(checkpoint.config, dtype=dtype or compute_dtype(checkpoint.config.dtype).name)
+    description = {
+        "format": FORMAT,
+        "network": config.NETWORK,
+        "checkpoint": pathlib.Path(checkpoint.name).name,  # the folder above it is nobody's business
+        "frame_size": list(frame_size),
+        "objects": slots,
+        "platforms": list(PLATFORMS),
+        "config": config.to_dict(),
+        "card": checkpoint.card,
+        "ranet_jax": __version__,
+        "jax": jax.__version__,
+    }
+    with atomic_file(path) as temporary:
+        init, step = _exported(config, checkpoint.variables, frame_size, slots)
+        description["calling_convention"] = step.calling_convention_version
+        with zipfile.ZipFile(temporary, "w") as archive:
+            _write(archive, DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
+            _write(archive, INIT, init.serialize())
+            _write(archive, STEP, step.serialize())
+            for name, array in _Layout(checkpoint.variables).flatten(checkpoint.variables).items():
+                _write(archive, f"{WEIGHTS}{name}.npy", _array_bytes(array))
+    return description
+
+
+class _Layout:
+    """A tree as a dictionary of its leaves by path, such as "params/decoder/kernel", and back.
+
+    So a program's functions take nothing that only this library's classes could hold.
+    """
+
+    def __init__(self, tree: Any):
+        self._structure = jax.tree.structure(tree)
+        self._names = [
+            jax.tree_util.keystr(path, simple=True, separator="/")
+            for path, _ in jax.tree_util.tree_leaves_with_path(tree)
+        ]
+
+    def flatten(self, tree: Any) -> dict[str, Any]:
+        return dict(zip(self._names, jax.tree.leaves(tree), strict=True))
+
+    def unflatten(self, named: dict[str, Any]) -> Any:
+        return jax.tree.unflatten(self._structure, [named[name] for name in self._names])
+
+
+def _exported(
+    config: Any, variables: Any, frame_size: tuple[int, int], slots: int
+) -> tuple[export.Exported, export.Exported]:
+    """`init` and `step`; nothing is computed."""
+    tracker = make_tracker(config, frame_size)
+    weights = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
+    label_map, ids = jax.ShapeDtypeStruct(frame_size, np.uint8), jax.ShapeDtypeStruct((slots,), np.uint8)
+    frame = jax.ShapeDtypeStruct((*frame_size, 3), np.uint8)
+    state = jax.eval_shape(tracker.start, weights, frame, label_map, ids)
+    weight_layout, state_layout = _Layout(weights), _Layout(state)
+
+    def init(weights: Any, frame: jax.Array, label_map: jax.Array, ids: jax.Array) -> dict[str, jax.Array]:
+        return state_layout.flatten(tracker.start(weight_layout.unflatten(weights), frame, label_map, ids))
+
+    def step(weights: Any, state: Any, frame: jax.Array) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
+        trees = weight_layout.unflatten(weights), state_layout.unflatten(state)
+        new_state, label_map, probability = tracker.step(*trees, frame)
+        return state_layout.flatten(new_state), label_map, probability
+
+    named_weights, named_state = weight_layout.flatten(weights), state_layout.flatten(state)
+    with _no_source_locations():
+        return (
+            export.export(jax.jit(init), platforms=PLATFORMS)(named_weights, frame, label_map, ids),
+            export.export(jax.jit(step), platforms=PLATFORMS)(named_weights, named_state, frame),
+        )
+
+
+@contextlib.contextmanager
+def _no_source_locations() -> Iterator[None]:
+    """JAX would write the paths of this machine's source files into the program."""
+    name = "jax_traceback_in_locations_limit"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
+
+
+def _array_bytes(array: Any) -> bytes:
+    """A .npy file of float32 values, as float16 where that is the same."""
+    array = np.asarray(array)
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    data = io.BytesIO()
+    np.save(data, half if np.array_equal(half.astype(array.dtype), array) else array)
+    return data.getvalue()
+
+
+def _write(archive: zipfile.ZipFile, name: str, data: bytes | bytearray) -> None:
+    # A ZipInfo of its own has a fixed date: the same program is the same file.
+    archive.writestr(zipfile.ZipInfo(name), bytes(data), zipfile.ZIP_DEFLATED)

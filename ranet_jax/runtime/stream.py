@@ -1,0 +1,228 @@
+"""The host side of tracking: frames in, label maps out, while the device is kept busy.
+
+    reader thread: decode, copy to the device -> calling thread: dispatch steps -> writer thread: fetch, sink
+
+The calling thread reads no value back, so that the device never waits for the host. Both hand-overs are
+bounded: the host runs ahead only a few frames, and memory stays flat however long the video is.
+"""
+
+import collections
+import itertools
+import statistics
+import threading
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from ranet_jax.errors import InputError
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class Picture(Protocol):
+    """What `stream` needs of a frame: a `Frame`, or one of each of several videos (`ranet_jax.runtime.lockstep`)."""
+
+    @property
+    def image(self) -> np.ndarray:
+        """uint8 RGB (..., height, width, 3)."""
+
+
+P = TypeVar("P", bound=Picture)
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """What `stream` needs of a tracker: two functions, compiled by the tracker, of arrays on the device."""
+
+    def init(self, variables: Any, frame: jax.Array, label_map: jax.Array) -> Any:
+        """The state after the first frame, uint8 (height, width, 3), whose uint8 label map is given."""
+
+    def step(self, variables: Any, state: Any, frame: jax.Array) -> tuple[Any, jax.Array, Any]:
+        """The next state, the frame's uint8 (height, width) label map, and anything; may donate the state."""
+
+
+@dataclass(frozen=True)
+class StreamReport:
+    """What a finished stream took.
+
+    Attributes:
+        frames: number of frames given to the sink.
+        median_milliseconds_per_frame: median wall time from one frame leaving the sink to the next one. The
+            first step, which waits for the compiler, is left out; None for fewer than three frames.
+        seconds: wall time of everything, compilation included.
+    """
+
+    frames: int
+    median_milliseconds_per_frame: float | None
+    seconds: float
+
+
+def stream(
+    tracker: Tracker,
+    variables: Any,
+    frames: Iterable[P],
+    first_label_map: UInt8[np.ndarray, "*b height width"],
+    sink: Callable[[P, np.ndarray], object],
+    *,
+    device: jax.Device | None = None,
+    queue_size: int = 4,
+    progress: Callable[[int], object] = lambda done: None,
+) -> StreamReport:
+    """Segments a video: tracks the labels of its first frame through all others.
+
+    With a tracker of several videos, a frame is one of each: images, and the first label map, have a leading axis.
+
+    An error of `frames` counts as their end: what came before it is tracked and given to the sink, then the
+    error is raised. An error of the tracker, the sink or `progress`, or an interruption, ends the stream at
+    once. In every case both threads have ended when this returns or raises.
+
+    Args:
+        tracker: see `Tracker`.
+        variables: the tracker's, on the device.
+        frames: the video, read in a thread of its own; all of one size.
+        first_label_map: labels of the first frame, uint8 (height, width), 0 for the background.
+        sink: called in another thread, in order, with every frame and its label map, uint8 (height, width),
+            read-only; with the first frame it gets `first_label_map` itself.
+        device: where the variables are, for the frames to be put there; JAX's default device if None.
+        queue_size: frames that may wait before the tracker, and label maps that may wait after it.
+        progress: called after every frame, in the sink's thread, with the number of frames done.
+
+    Returns:
+        How many frames, and how long they took.
+
+    Raises:
+        InputError: there is no frame, or the first one has another size than the label map.
+        Exception: whatever `frames`, `tracker`, `sink` or `progress` raise.
+    """
+    start = time.perf_counter()
+    incoming: _Handover[tuple[P, jax.Array]] = _Handover(queue_size)
+    outgoing: _Handover[tuple[P, np.ndarray | jax.Array]] = _Handover(queue_size)
+    finished = array("d")
+    with ThreadPoolExecutor(2, thread_name_prefix="ranet-stream") as pool:
+        try:
+            reading = pool.submit(_read, frames, incoming, device)
+            writing = pool.submit(_write, outgoing, sink, progress, finished)
+            _track(tracker, variables, first_label_map, incoming, outgoing, device)
+            outgoing.close()
+            writing.result()
+        finally:  # whatever happened, neither thread may wait for the other side any more
+            incoming.abandon()
+            outgoing.abandon()
+        reading.result()
+    if not finished:
+        raise InputError("the video has no frames: check the source")
+    intervals = [after - before for before, after in itertools.pairwise(finished[1:])]
+    return StreamReport(
+        frames=len(finished),
+        median_milliseconds_per_frame=1e3 * statistics.median(intervals) if intervals else None,
+        seconds=time.perf_counter() - start,
+    )
+
+
+class _Handover(Generic[T]):
+    """A bounded queue between two threads that either side can end.
+
+    `close` is the producer's end: what is queued is still delivered. `abandon` drops it: a waiting or later
+    `put` returns False, and the consumer's loop ends.
+    """
+
+    def __init__(self, capacity: int):
+        self._capacity = capacity
+        self._items: collections.deque[T] = collections.deque()
+        self._closed = False
+        self._abandoned = False
+        self._changed = threading.Condition()
+
+    def put(self, item: T) -> bool:
+        """Waits for room; False where the other side has given up."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._abandoned or len(self._items) < self._capacity)
+            if not self._abandoned:
+                self._items.append(item)
+                self._changed.notify_all()
+            return not self._abandoned
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def abandon(self) -> None:
+        with self._changed:
+            self._closed = self._abandoned = True
+            self._items.clear()
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._items or self._closed)
+                if not self._items:
+                    return
+                item = self._items.popleft()
+                self._changed.notify_all()
+            yield item
+            del item  # while the consumer waits for the next one, this one's memory is free
+
+
+def _read(frames: Iterable[P], incoming: _Handover[tuple[P, jax.Array]], device: jax.Device | None) -> None:
+    try:
+        for frame in frames:
+            if not incoming.put((frame, jax.device_put(frame.image, device))):
+                return
+    finally:
+        incoming.close()
+
+
+def _track(
+    tracker: Tracker,
+    variables: Any,
+    first_label_map: UInt8[np.ndarray, "*b height width"],
+    incoming: _Handover[tuple[P, jax.Array]],
+    outgoing: _Handover[tuple[P, np.ndarray | jax.Array]],
+    device: jax.Device | None,
+) -> None:
+    state = None
+    for frame, image in incoming:
+        label_map: np.ndarray | jax.Array
+        if state is None:
+            _require_same_size(frame, first_label_map)
+            state = tracker.init(variables, image, jax.device_put(first_label_map, device))
+            label_map = first_label_map
+        else:
+            state, label_map, _ = tracker.step(variables, state, image)
+            label_map.copy_to_host_async()
+        if not outgoing.put((frame, label_map)):
+            return
+
+
+def _require_same_size(frame: Picture, label_map: UInt8[np.ndarray, "*b height width"]) -> None:
+    (mask_height, mask_width), (height, width) = label_map.shape[-2:], frame.image.shape[-3:-1]
+    if (mask_height, mask_width) != (height, width):
+        raise InputError(
+            f"the mask is {mask_width}x{mask_height} but the video is {width}x{height}:"
+            " give a mask of the first frame's size"
+        )
+
+
+def _write(
+    outgoing: _Handover[tuple[P, np.ndarray | jax.Array]],
+    sink: Callable[[P, np.ndarray], object],
+    progress: Callable[[int], object],
+    finished: "array[float]",
+) -> None:
+    try:
+        for frame, label_map in outgoing:
+            sink(frame, np.asarray(label_map))
+            finished.append(time.perf_counter())
+            progress(len(finished))
+    finally:
+        outgoing.abandon()
