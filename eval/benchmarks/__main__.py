@@ -58,13 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _benchmark(options: argparse.Namespace) -> None:
     details = training.wanted(options)
-    if not (options.model or options.released_code or options.metrics or details):
-        raise InputError("nothing to measure: give --model, --train, --metrics or another (see --help)")
     if options.length is not None and options.length < 200:
         raise InputError(f"--length {options.length}: give 200 frames or more, as frame 100 is compared with the last")
     if any(getattr(options, name) for name in SPECIAL) and not options.model:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in SPECIAL)
         raise InputError(f"{names} measure a network: give --model, too")
+    if not (options.model or options.released_code or options.metrics or details):
+        raise InputError("nothing to measure: give --model, --train, --metrics or another (see --help)")
     if options.model:
         benchmark_tracking(options)
     if options.released_code:

@@ -1,30 +1,28 @@
 """What the benchmark says of training: what it measures exists, and adds up. No test asserts a speed."""
 
 import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 import pytest
-from eval.input_side import LoopTiming
-from eval.map_selection import MapSelection, measure_map_selection, multiply_maps
-from eval.operations import matrix_operations
-from eval.scaling import Scaling, Setting
-from eval.training_memory import BatchFit, Recomputation, device_memory, fit_batch_size, measure_recomputation
-from eval.training_split import StepSplit, measure_split
-from eval.training_step import open_step
-from train.options import load_config
 
-from eval import benchmark, scaling, training_report
-from ranet_jax.ranet.ranking import select_maps
-
-ROOT = pathlib.Path(__file__).parents[2]
+from eval.benchmarks import __main__ as benchmark
+from eval.benchmarks import scaling
+from eval.benchmarks import training as training_report
+from eval.benchmarks.input_side import LoopTiming
+from eval.benchmarks.operations import matrix_operations
+from eval.benchmarks.scaling import Scaling, Setting
+from eval.benchmarks.training_memory import BatchFit, device_memory, fit_batch_size
+from eval.benchmarks.training_speed import StepReport, measure_training_step
+from eval.benchmarks.training_split import StepSplit, measure_split
+from eval.benchmarks.training_step import expected_state, noise, noise_pairs
+from ranet_jax.training.options import load_config
+from ranet_jax.training.recipe import open_step
 
 
 def _micro() -> ml_collections.ConfigDict:
-    config = ml_collections.ConfigDict(load_config(str(ROOT / "configs/ranet_lite_davis16.py")))
+    config = ml_collections.ConfigDict(load_config("ranet_lite_davis16"))
     config.model.input_size = config.data.sample.size = (64, 96)
     config.model.backbone, config.model.template_grid, config.model.kept_maps = "resnet_micro", (4, 6), 16
     return config
@@ -46,12 +44,13 @@ def test_operations_of_products_convolutions_and_loops():
 
 @pytest.mark.slow
 def test_the_operations_of_a_clip_grow_with_its_frames():
-    config = ml_collections.ConfigDict(load_config(str(ROOT / "configs/mrnet_lite_davis16.py")))
-    config.model.backbone, config.model.input_size, config.model.decoder_features = "resnet_micro", (64, 96), (8, 8, 8)
+    config = ml_collections.ConfigDict(load_config("mrnet_lite_davis16"))
+    config.model.backbone, config.model.decoder_features = "resnet_micro", (8, 8, 8)
+    config.model.input_size = config.data.sample.size = (64, 96)
     counts = []
     for config.data.sample.clip_length in (4, 12):
         opened = open_step(config, remat=False)
-        state, batch = opened.expected_state(), opened.noise(1)
+        state, batch = expected_state(opened), noise(opened, 1)
         assert batch["images"].shape == (1, config.data.sample.clip_length, 64, 96, 3)
         counts.append(matrix_operations(opened.function.loss, state.params, state.batch_stats, batch))
     # The oldest candidates of late frames are what grows besides.
@@ -80,24 +79,6 @@ def test_the_largest_batch_is_the_one_that_fits_where_memory_is_no_line(budget):
 def test_memory_that_does_not_grow_ends_the_search():
     assert fit_batch_size(lambda size: 5, 10).largest == 4096
     assert device_memory() > 2**20
-
-
-def test_a_product_keeps_the_same_maps(rng):
-    maps, weight = jnp.asarray(rng.normal(size=(2, 3, 4, 10)), jnp.float32), jnp.asarray([[[0.5, 0.0, 2.0]]] * 2)
-    order = jnp.asarray([[[9, 0, 3]], [[4, 4, 1]]])
-    np.testing.assert_array_equal(multiply_maps(maps, order, weight), select_maps(maps, order, weight))
-    gradients = [
-        jax.grad(lambda m, w, select=select: jnp.sum(select(m, order, w) ** 2), argnums=(0, 1))(maps, weight)
-        for select in (multiply_maps, select_maps)
-    ]
-    for one, other in zip(*gradients, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5)
-
-
-def test_map_selection_is_timed_at_the_recipes_shapes():
-    found = measure_map_selection(_micro(), 2, repeats=1)
-    assert (found.shape, found.batch_size) == ((8, 12, 24, 16), 2)
-    assert all(seconds > 0 for seconds in found[2:])
 
 
 def test_a_settings_processes_are_added_up(monkeypatch, tmp_path):
@@ -137,31 +118,27 @@ def test_every_table_has_its_rows(capsys, monkeypatch, tmp_path):
     assert split.utilisation == pytest.approx(1e9 / 0.8 / 1e10)
     monkeypatch.setattr(training_report, "measure_split", lambda *_: split)
     monkeypatch.setattr(training_report, "measure_batch_sizes", lambda *_: BatchFit({1: 2**30, 2: 2**31}, 1, 2**30))
-    rules = {"kept": Recomputation(1.0, 2**31), "recomputed": Recomputation(1.5, 2**30)}
-    monkeypatch.setattr(training_report, "measure_recomputation", lambda *_: rules)
-    selection = MapSelection((8, 12, 24, 16), 1, 0.02, 0.001, 0.05, 0.01)
-    monkeypatch.setattr(training_report, "measure_map_selection", lambda *_: selection)
+    monkeypatch.setattr(training_report, "measure_training_step", lambda *_: StepReport(0.5, 1e9, 1e10, 2**30, None))
     monkeypatch.setattr(training_report, "measure_scaling", lambda _, s, **__: Scaling(s, 40.0, 0.2, 0.1))
-    monkeypatch.chdir(ROOT)
-    flags = ("--batch-sizes", "--recomputation", "--map-selection", "--memory", "1")
+    flags = ("--batch-sizes", "--memory", "1", "--train", "--objects", "1,3", "--batch", "2")
     assert benchmark.main(["--split", str(tmp_path), "--scaling", str(tmp_path), *flags]) == 0
     out = capsys.readouterr().out
     assert "clips of 12 on each" in out
     assert " 98%" in out
     assert out.count("the largest that fits") == 2
-    assert out.count(" 0.50\n") == 2, "memory of recomputation"
-    assert out.count("8x12x24") == 2, "one sample and a step's, of RANet alone"
+    steps = [line.split() for line in out.splitlines() if line.endswith(" -")]
+    assert steps[1] == ["ranet_lite_davis16", "2", "3", "0.50", "4", "1", "20%", "1.00", "-"]
+    assert [line[0] for line in steps] == ["ranet_lite_davis16"] * 2 + ["mrnet_lite_davis16"] * 2
     assert len(out.splitlines()[-5:]) == len(scaling.SETTINGS)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--recomputation", "--batch", "0"), "give 1 or more"),
         (("--batch-sizes", "--memory", "0"), "give GiB above 0"),
-        (("--batch-sizes", "--recipes", "none.py"), "none.py: no such configuration"),
+        (("--batch-sizes", "--recipes", "none.py"), "none.py: no such recipe"),
         (("--scaling", "nowhere"), "nowhere is no DAVIS folder"),
-        (("--split", "nowhere", "--recipes", str(ROOT / "configs/ranet_lite_davis16.py")), "nowhere"),
+        (("--split", "nowhere", "--recipes", "ranet_lite_davis16"), "nowhere"),
     ],
 )
 def test_wrong_arguments_are_one_line(capsys, arguments, message):
@@ -180,14 +157,23 @@ def test_a_step_is_split(shared):
 
 
 @pytest.mark.slow
-def test_rules_of_recomputation_are_measured():
-    found = measure_recomputation(_micro(), 1, repeats=1)
-    assert list(found) == ["kept", "recomputed", "products"]
-    assert all(rule.seconds > 0 and rule.compiled_bytes > 0 for rule in found.values())
-
-
-@pytest.mark.slow
 def test_two_processes_share_the_input(shared):
     found = scaling.measure_scaling(shared("data/DAVIS"), Setting(2, 1, 1), batch_size=2, seconds=0.1, steps=2)
     assert 0 <= found.waiting < found.step
     assert found.input_rate > 0
+
+
+def test_noise_is_a_valid_batch():
+    batch = noise_pairs(2, 3, (64, 96))
+    assert batch["image"].shape == (2, 64, 96, 3)
+    assert batch["valid"].shape == (2, 3)
+    for name in ("template_labels", "labels", "previous_labels"):
+        assert set(batch[name].ravel().tolist()) == {0, 1, 2, 3}
+
+
+@pytest.mark.slow
+def test_a_training_step_is_measured_for_any_number_of_objects():
+    one, two = (measure_training_step(_micro(), 2, objects, repeats=2) for objects in (1, 2))
+    assert one.seconds > 0
+    assert 1e6 < one.operations < two.operations < 2 * one.operations
+    assert one.compiled_bytes > sum(x.nbytes for x in noise_pairs(2, 1, (64, 96)).values())
