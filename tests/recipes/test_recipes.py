@@ -72,6 +72,18 @@ def test_the_recipe_of_one_s_own_in_the_documentation_is_one(tmp_path):
     assert set(re.findall(r"`(\w+_\w+)[`:]", table)) == set(recipe_names())
 
 
+@pytest.mark.parametrize("name", [name for name in recipe_names() if "ablations" not in name])
+def test_every_field_of_a_recipe_is_asked_for(name):
+    for field in load_config(name):
+        config = load_config(name).copy_and_resolve_references().unlock()
+        del config[field]
+        if field == "curriculum":
+            assert program_of(config).clips
+        else:
+            with pytest.raises(InputError, match=f"lacks {field}: "):
+                program_of(config)
+
+
 def test_a_configuration_that_is_none_is_named():
     config = load_config("ranet_static").copy_and_resolve_references()
     config.unlock()
