@@ -16,8 +16,8 @@ from ranet_jax.weights import save_checkpoint
 
 
 def _average(options: argparse.Namespace) -> None:
-    config, variables, card = average_weights(options.checkpoints)
-    save_checkpoint(options.out, config, variables, card=card)
+    average = average_weights(options.checkpoints)
+    save_checkpoint(options.out, average.config, average.tracker, average.variables, card=average.card)
     print(options.out)
 
 

@@ -17,7 +17,6 @@ from ranet_jax.runtime.adapting import Adaptation, AdaptingTracker
 from ranet_jax.runtime.batched import BatchedTracker
 from ranet_jax.runtime.lockstep import Video, track_in_lockstep
 from ranet_jax.runtime.stream import StreamReport, Tracker, stream
-from ranet_jax.tracker import Tracker as NetworkTracker
 from ranet_jax.weights import Checkpoint
 
 Notify = Callable[[str, StreamReport], object]
@@ -100,7 +99,7 @@ def _track(
         for name in sequences
     ]
     height, width = videos[0].first_label_map.shape
-    tracker = NetworkTracker(checkpoint.config, checkpoint.tracker, (height, width))
+    tracker = checkpoint.tracker_for((height, width))
     progress = lambda done: check()
     if len(videos) > 1:
         batched = BatchedTracker(tracker)
