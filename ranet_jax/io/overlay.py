@@ -11,7 +11,8 @@ from jaxtyping import UInt8
 from ranet_jax.errors import InputError
 from ranet_jax.io.atomic import atomic_file
 from ranet_jax.io.masks import DAVIS_PALETTE
-from ranet_jax.io.video import TruncatedVideoError, quiet_opencv
+from ranet_jax.io.opencv import quiet_opencv
+from ranet_jax.io.video import TruncatedVideoError
 
 _PALETTE_TABLE = DAVIS_PALETTE.reshape(256, 1, 3)
 
