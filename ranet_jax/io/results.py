@@ -51,7 +51,7 @@ class ResultWriter:
             raise InputError(f"{path} exists and is not a palette PNG, so it is kept: choose another folder")
         write_label_map(path, label_map)
         if self._overlay is not None:
-            self._overlay.write(draw_overlay(frame.image, label_map))
+            self._overlay.write(draw_overlay(frame.image, label_map), frame.seconds)
 
 
 def _is_palette_image(path: Path) -> bool:
