@@ -6,7 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from ranet_jax.io.atomic import atomic_file
+from ranet_jax.errors import InputError
+from ranet_jax.io.atomic import atomic_file, explain
 from ranet_jax.io.frames import IncompleteVideoError
 
 S = TypeVar("S", bound="FileSink")
@@ -35,6 +36,18 @@ class FileSink:
         with contextlib.ExitStack() as stack:
             self.temporary = stack.enter_context(atomic_file(self.path))
             self._open = stack.pop_all()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around what writes to the temporary file: says which file could not be written, and why.
+
+        Raises:
+            InputError: in place of an `OSError`, such as that of a full disk.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise InputError(explain("cannot write", self.path, error)) from error
 
     def _finish(self) -> None:
         """Completes the temporary file."""

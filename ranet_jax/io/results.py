@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ranet_jax.errors import InputError
-from ranet_jax.io.atomic import make_folder
+from ranet_jax.io.atomic import explain, make_folder
 from ranet_jax.io.folders import naturally_sorted
 from ranet_jax.io.masks import write_label_map
 from ranet_jax.io.overlay import OverlayWriter, draw_overlay
@@ -62,11 +62,17 @@ def remove_old_results(old: Iterable[Path], written: Iterable[str]) -> int:
 
     Returns:
         How many were removed.
+
+    Raises:
+        InputError: one cannot be removed.
     """
     kept = set(written)
     gone = [path for path in old if path.stem not in kept]
-    for path in gone:
-        path.unlink(missing_ok=True)
+    try:
+        for path in gone:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(explain("cannot remove the old result", path, error)) from error
     return len(gone)
 
 
