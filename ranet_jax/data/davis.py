@@ -16,11 +16,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
+from ranet_jax.data.annotations import VOID_LABEL as VOID_LABEL
+from ranet_jax.data.annotations import Annotations, FirstAnnotation, read_annotation
 from ranet_jax.errors import InputError
-from ranet_jax.io.masks import read_label_map
-
-VOID_LABEL = 255
-"""Annotated pixels of this label count for nothing and against nothing (2017 annotations only)."""
+from ranet_jax.io.folders import frame_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,20 +67,39 @@ class DavisTree:
         return tuple(names)
 
     def frames(self, sequence: str) -> tuple[pathlib.Path, ...]:
-        """Paths of a sequence's JPEG frames, in order.
+        """Paths of a sequence's frames: every still picture, in the natural order of their names.
 
         Raises:
             InputError: The sequence's folder is absent or holds no frame.
         """
-        return self._files("JPEGImages", sequence, ".jpg")
+        return self._files("JPEGImages", sequence)
 
     def annotations(self, sequence: str) -> tuple[pathlib.Path, ...]:
-        """Paths of the annotations that exist, in order (test splits have the first frame's alone).
+        """Paths of the annotations that exist, in the order of the frames.
+
+        They belong to the frames of the same names: the first one need not be of the first frame, and not every frame
+        has one (test splits have the first alone).
 
         Raises:
             InputError: The sequence's folder is absent or holds no annotation.
         """
-        return self._files("Annotations", sequence, ".png")
+        return self._files("Annotations", sequence)
+
+    def annotated(self, sequence: str) -> Annotations:
+        """The annotations of a sequence as this year reads them.
+
+        Raises:
+            InputError: As of `annotations`.
+        """
+        return Annotations(sequence, self.annotations(sequence), one_object=self.year == 2016)
+
+    def first_annotations(self, sequence: str) -> dict[str, FirstAnnotation]:
+        """Where each object is seen first: frame name to annotation, in the order of the frames.
+
+        Raises:
+            InputError: As of `annotations`; a file is damaged, or no annotation shows an object.
+        """
+        return self.annotated(sequence).first_annotations()
 
     def label_map(self, path: pathlib.Path) -> UInt8[np.ndarray, "height width"]:
         """Labels of an annotation, or of a result in the same format: 0 background, 1, 2, ... objects.
@@ -91,8 +109,7 @@ class DavisTree:
         Raises:
             InputError: The file is absent, damaged or a colour image.
         """
-        labels = read_label_map(path)
-        return (labels != 0).astype(np.uint8) if self.year == 2016 else labels
+        return read_annotation(path, one_object=self.year == 2016)
 
     def _image_set(self, split: str) -> pathlib.Path:
         path = self.root / "ImageSets" / str(self.year) / f"{split}.txt"
@@ -103,12 +120,8 @@ class DavisTree:
             return first_release
         raise InputError(f"{path} does not exist: DAVIS {self.year} in {self.root} has no split {split!r}")
 
-    def _files(self, kind: str, sequence: str, suffix: str) -> tuple[pathlib.Path, ...]:
+    def _files(self, kind: str, sequence: str) -> tuple[pathlib.Path, ...]:
         folder = self.root / kind / self.resolution / sequence
         if not folder.is_dir():
             raise InputError(f"{folder} does not exist: sequence {sequence!r} is incomplete")
-        # Copies made on a Mac hold a "._00000.jpg" beside every file.
-        paths = [p for p in folder.iterdir() if p.suffix == suffix and not p.name.startswith(".")]
-        if not paths:
-            raise InputError(f"{folder} holds no {suffix} file")
-        return tuple(sorted(paths))
+        return frame_files(folder).files
