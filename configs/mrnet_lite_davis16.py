@@ -22,7 +22,7 @@ paper (`model.mask_input=stem`, several times slower), larger motion (`data.samp
 Cost: on two CPU cores 65 minutes beside other work, about 1.2 s a step of 4 frames, 2.7 s of 8 and 4.3 s of 12; 6 GB of
 memory, of which 4 keep decoded frames; the second command 90 minutes on one core. Result: J&F 66.8 on four validation
 sequences after the first, 70.5 after the second, 76.3 when predictions are tracked by connected parts, which
-both were trained without (`--config.model.parts=all`; docs/results.md).
+both were trained without (`--config.model.parts=all`; docs/log/0017).
 """
 
 import ml_collections

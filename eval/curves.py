@@ -1,4 +1,4 @@
-"""Draws training curves: `python -m eval.curves lite=runs/lite resnet101=runs/resnet101 --out docs/curves.svg`.
+"""Draws training curves: `python -m eval.curves lite=runs/lite resnet101=runs/resnet101 --out curves.svg`.
 
 Every run is a column: its loss and its IoU on training samples, by step, from the run's `metrics.jsonl`.
 """

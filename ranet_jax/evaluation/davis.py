@@ -99,7 +99,7 @@ def evaluate_masks(
             are numbered from another start than the frames; the split, a sequence or the number of workers makes no
             sense.
     """
-    names = _chosen(tree.sequences(split), sequences, f"split {split!r} of {tree.root}")
+    names = choose_sequences(tree, split, sequences)
     _require_folders(results, names, f"split {split!r}")
     jobs = []
     for name in names:
@@ -154,6 +154,15 @@ def evaluate_folders(
             paths = frame_files(truth / name).files
             jobs.append(_Job(Annotations(name, paths), paths, prediction / name))
     return _score(jobs, Rules(void=void, first=score_first, last=True), workers)
+
+
+def choose_sequences(tree: DavisTree, split: str, sequences: Sequence[str] | None) -> tuple[str, ...]:
+    """The sequences of a split, or those of it that are named, in the order of the split.
+
+    Raises:
+        InputError: The split does not exist, a sequence is not of it, or none is named.
+    """
+    return _chosen(tree.sequences(split), sequences, f"split {split!r} of {tree.root}")
 
 
 def object_labels(tree: DavisTree, sequence: str) -> tuple[int, ...]:
