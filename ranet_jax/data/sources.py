@@ -12,7 +12,6 @@ import dataclasses
 import pathlib
 import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -263,20 +262,6 @@ def decode_image(encoded: bytes, name: str) -> UInt8[np.ndarray, "height width 3
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
-@runtime_checkable
-class AnnotatedVideos(Protocol):
-    """Videos on disk whose frames have label maps: `DavisTree`, `VideoSet`."""
-
-    def frames(self, sequence: str) -> tuple[pathlib.Path, ...]:
-        """The frames of a video, in order."""
-
-    def annotations(self, sequence: str) -> tuple[pathlib.Path, ...]:
-        """Its annotations, in order, each named like its frame."""
-
-    def label_map(self, path: pathlib.Path) -> UInt8[np.ndarray, "height width"]:
-        """The labels of an annotation."""
-
-
 def davis_videos(tree: DavisTree, sequences: Sequence[str]) -> FileSource:
     """The annotated frames of DAVIS sequences; of 2017, the void pixels are background.
 
@@ -287,35 +272,21 @@ def davis_videos(tree: DavisTree, sequences: Sequence[str]) -> FileSource:
     Raises:
         InputError: No sequence is given, or one lacks its folders, its frames or its annotations.
     """
-    if not sequences:
-        raise InputError(f"no sequence of {tree.root} was chosen: give at least one")
-    return annotated_videos(tree, sequences, f"davis{tree.year}")
-
-
-def annotated_videos(videos: AnnotatedVideos, sequences: Sequence[str], name: str) -> FileSource:
-    """The annotated frames of videos; void pixels are background.
-
-    Args:
-        videos: The data set.
-        sequences: Which of its videos; at least one.
-        name: Of the data set, what the keys of the samples begin with.
-
-    Raises:
-        InputError: A video lacks its folders, its frames or its annotations.
-    """
     files: list[LabelledFile] = []
     lengths = []
     for sequence in sequences:
-        frames = {path.stem: path for path in videos.frames(sequence)}
-        annotations = videos.annotations(sequence)
+        frames = {path.stem: path for path in tree.frames(sequence)}
+        annotations = tree.annotations(sequence)
         lengths.append(len(annotations))
         for mask in annotations:
             # A frame that is absent is found out, and named, when it is read: it may be skipped then.
             image = frames.get(mask.stem, next(iter(frames.values())).with_name(f"{mask.stem}.jpg"))
-            files.append(LabelledFile(image, mask, f"{name}/{sequence}/{mask.stem}"))
+            files.append(LabelledFile(image, mask, f"davis{tree.year}/{sequence}/{mask.stem}"))
+    if not files:
+        raise InputError(f"no sequence of {tree.root} was chosen: give at least one")
 
     def read_labels(path: pathlib.Path) -> UInt8[np.ndarray, "height width"]:
-        labels = videos.label_map(path)
+        labels = tree.label_map(path)
         labels[labels == VOID_LABEL] = 0
         return labels
 

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from ranet_jax.data.annotations import FirstAnnotation
-from ranet_jax.data.sources import annotated_videos
 from ranet_jax.data.video_sets import VideoSet
 from ranet_jax.errors import InputError
 from ranet_jax.evaluation.davis import evaluate_folders
@@ -96,19 +95,6 @@ def test_vost(tmp_path: pathlib.Path) -> None:
     assert videos.sequences() == ("10_cut_egg", "2_peel_onion")
     assert VideoSet(tmp_path).sequences() == ("2_peel_onion", "3_tear_paper", "10_cut_egg")
     assert first(videos.first_annotations("2_peel_onion")) == {"frame00012": (1,)}
-
-
-def test_they_train(tmp_path: pathlib.Path) -> None:
-    """The annotated frames are a source of samples, one video after the other; void is background there."""
-    for video, names in (("a", ["00000", "00005"]), ("b", ["00010"])):
-        write_frames(tmp_path / "JPEGImages" / video, [*names, "00099"])
-        write_annotations(tmp_path / "Annotations" / video, {name: labels(1, 255) for name in names})
-    videos = VideoSet(tmp_path)
-    source = annotated_videos(videos, videos.sequences(), "mose")
-    assert len(source) == 3
-    assert [source.file(index).name for index in range(3)] == ["mose/a/00000", "mose/a/00005", "mose/b/00010"]
-    np.testing.assert_array_equal(source.labels(2), labels(1))
-    assert source.image(2).shape == (6, 8, 3)
 
 
 def test_what_is_wrong_is_named(tmp_path: pathlib.Path) -> None:
