@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from ranet_jax.data.annotations import VOID_LABEL as VOID_LABEL
 from ranet_jax.data.annotations import Annotations, FirstAnnotation, read_annotation
 from ranet_jax.errors import InputError
-from ranet_jax.io.folders import frame_files
+from ranet_jax.io.folders import frame_files, pair_by_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +100,19 @@ class DavisTree:
             InputError: As of `annotations`; a file is damaged, or no annotation shows an object.
         """
         return self.annotated(sequence).first_annotations()
+
+    def start(self, sequence: str) -> tuple[tuple[pathlib.Path, ...], FirstAnnotation]:
+        """The frames from the first annotated one on, and that annotation: what a tracker begins with.
+
+        Raises:
+            InputError: As of `frames` and `first_annotations`; or the annotation belongs to no frame.
+        """
+        frames = self.frames(sequence)
+        _, given = self.annotated(sequence).given()
+        pairing = pair_by_name(frames, [given.path])
+        if not pairing.pairs:
+            raise InputError(f"{given.path} belongs to no frame of {frames[0].parent}: name it like its frame")
+        return frames[frames.index(pairing.pairs[0][0]) :], given
 
     def label_map(self, path: pathlib.Path) -> UInt8[np.ndarray, "height width"]:
         """Labels of an annotation, or of a result in the same format: 0 background, 1, 2, ... objects.

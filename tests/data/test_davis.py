@@ -135,6 +135,21 @@ def test_an_unreadable_list_is_named(root: pathlib.Path) -> None:
         DavisTree(root, 2016).sequences("val")
 
 
+def test_tracking_starts_at_the_first_annotated_frame(root: pathlib.Path) -> None:
+    tree = DavisTree(root, 2017)
+    frames, given = tree.start("bear")
+    assert ([path.stem for path in frames], given.path.stem) == (["00000", "00001", "00002"], "00000")
+    folder = root / "Annotations" / "480p" / "surf"
+    write_label_map(folder / "00000.png", np.array([[0, 255]], np.uint8))
+    write_label_map(folder / "00001.png", np.array([[0, 3]], np.uint8))
+    frames, given = tree.start("surf")
+    assert [path.stem for path in frames] == ["00001", "00002"]
+    assert given == (folder / "00001.png", (3,))
+    (folder / "00001.png").rename(folder / "00007.png")
+    with pytest.raises(InputError, match=r"surf/00007.png belongs to no frame of .*JPEGImages/480p/surf"):
+        tree.start("surf")
+
+
 def test_real_davis_2016(shared) -> None:
     tree = DavisTree(shared("data/DAVIS"), 2016)
     assert len(tree.sequences("train")) == 30
