@@ -40,10 +40,11 @@ def make_groups(tree: DavisTree, sequences: Sequence[str], *, batch: int, worker
     Raises:
         InputError: a sequence has no frames, or its first annotation is missing, damaged or without an object.
     """
-    lengths = {name: len(tree.frames(name)) for name in sequences}
+    starts = {name: tree.start(name) for name in sequences}
+    lengths = {name: len(frames) for name, (frames, _) in starts.items()}
     alike: dict[Any, list[str]] = collections.defaultdict(list)
     for name in sequences:
-        label_map = tree.label_map(tree.annotations(name)[0])
+        label_map = tree.label_map(starts[name][1].path)
         try:
             alike[label_map.shape, object_bucket(len(object_ids(label_map)))].append(name)
         except InputError as error:

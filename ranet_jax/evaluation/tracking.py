@@ -90,15 +90,11 @@ def _track(
     check: Callable[[], None],
 ) -> list[StreamReport]:
     """Tracks sequences of one frame size and bucket in lockstep, or one by itself."""
-    videos = [
-        Video(
-            name,
-            (Frame(path.stem, read_picture(path)) for path in tree.frames(name)),
-            tree.label_map(tree.annotations(name)[0]),
-            ResultWriter(results / name),
-        )
-        for name in sequences
-    ]
+    videos = []
+    for name in sequences:
+        paths, given = tree.start(name)
+        frames = (Frame(path.stem, read_picture(path)) for path in paths)
+        videos.append(Video(name, frames, tree.label_map(given.path), ResultWriter(results / name)))
     height, width = videos[0].first_label_map.shape
     tracker = make_tracker(checkpoint.config, (height, width))
     progress = lambda done: check()
@@ -107,9 +103,9 @@ def _track(
         return track_in_lockstep(batched, checkpoint.variables, videos, device=device, progress=progress)
     (video,) = videos
     single: Tracker = tracker if adapt is None else AdaptingTracker(tracker, adapt)
-    frames, labels = video.frames, video.first_label_map
+    shown, labels = video.frames, video.first_label_map
     try:
-        return [stream(single, checkpoint.variables, frames, labels, video.sink, device=device, progress=progress)]
+        return [stream(single, checkpoint.variables, shown, labels, video.sink, device=device, progress=progress)]
     except InputError as error:
         raise InputError(f"{video.name}: {error}") from error
 
