@@ -23,7 +23,7 @@ Cost: on two CPU cores 65 minutes beside other work, about 1.2 s a step of 4 fra
 memory, of which 4 keep decoded frames; the second command 90 minutes on one core. Both train without dropping parts of
 predictions (`model.parts`), and their weights are tracked by connected parts (`inference.parts`). Result: J&F 76.3 on
 four validation sequences after the second; tracked as they were trained 66.8 after the first, 70.5 after the second
-(docs/results.md).
+(docs/log/0017).
 """
 
 import ml_collections
