@@ -9,12 +9,12 @@ import sys
 
 import jax
 
+from ranet_jax.processes import start_distributed
+
 
 def main(workdir: str, steps: str, devices: str, backend: str, distributed: str = "") -> None:
     jax.config.update("jax_num_cpu_devices", int(devices))
-    if distributed:
-        address, count, index = distributed.split(",")
-        jax.distributed.initialize(address, int(count), int(index))
+    start_distributed(distributed or None)
 
     from rich.console import Console
 
