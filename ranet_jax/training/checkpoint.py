@@ -25,7 +25,9 @@ So the steps after a restart see the batches and the weights that they would hav
 import contextlib
 import json
 import logging
+import os
 import pathlib
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -89,6 +91,7 @@ class Checkpoints:
         """
         # Orbax reports every file it touches, and a failed save with its traceback before it raises the error.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
+        logging.getLogger("asyncio").addFilter(_not_of_orbax)
         self._config = config
         self._folder = make_folder(folder).resolve()
         self._saving: int | None = None
@@ -249,6 +252,11 @@ class Checkpoints:
         damaged.rename(aside)
 
 
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    """Leaves out what asyncio says of the tasks that Orbax gives up after one has failed: the error is raised, too."""
+    return "orbax" not in record.getMessage()
+
+
 def _damage(folder: pathlib.Path) -> str | None:
     """What is wrong with a checkpoint's files; None if they are those that were written."""
     try:
@@ -267,7 +275,11 @@ def _read_json(file: pathlib.Path) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what an error says, short enough for a message."""
+    """What an error says, short enough for a message: the operating system's words, where they are in it."""
+    if code := re.search(r"os_error_code='(\d+)'", str(error)):
+        return os.strerror(int(code[1]))
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
 
 
