@@ -7,13 +7,16 @@ connection to the first one, which the operating system closes when either ends,
 - One that fails says so; the others name it and end.
 - One that says nothing has been killed; the others name it and end.
 
-The first process serves JAX's coordination, without which the others abort: it is the last to go.
+The first process serves JAX's coordination, without which the others abort: it is the last to go. Where it was killed,
+JAX in the others may say so too, before they end with the same line.
 """
 
 import argparse
 import atexit
 import contextlib
+import ctypes
 import os
+import signal
 import socket
 import struct
 import sys
@@ -162,6 +165,7 @@ class _Peers:
         self._links = {index: _Link(link) for index, link in connections}
         for index in self._links:
             threading.Thread(target=self._watch, args=(index,), daemon=True).start()
+        _delay_aborts()
         self._previous_hook = sys.excepthook
         sys.excepthook = self._uncaught
         # Runs before JAX's own farewell, which was registered earlier.
@@ -263,6 +267,18 @@ def _exit(code: int, line: str = "") -> None:
         sys.stderr.write(line)
         sys.stderr.flush()
     os._exit(code)
+
+
+def _delay_aborts() -> None:
+    """Lets an abort of this process take some seconds.
+
+    Where the first process was killed, a thread of JAX's notices it as well and aborts, perhaps sooner than ours is
+    awake. The C library's `sleep`, as the handler of the signal, keeps that thread busy for as many seconds as the
+    signal's number is: six.
+    """
+    library = ctypes.CDLL(None)
+    library.signal.argtypes, library.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+    library.signal(signal.SIGABRT, ctypes.cast(library.sleep, ctypes.c_void_p))
 
 
 def _share(numbers: Sequence[int]) -> list[int]:

@@ -2,8 +2,9 @@
 
     python -m tests.reliability.peers --count 10 --seed 0
 
-A toy network on two processes of two devices each, which save after every step. The others must name the one that has
-gone in one line, with exit code 2, and no process may end by an abort; the exit code is 1 if one does.
+A toy network on two processes of two devices each, which save after every step. The other one must name the one that
+has gone, with exit code 2 and no abort; the exit code is 1 if it does not. Where the first process is killed, JAX
+notices too, and its own lines may come before ours.
 """
 
 import argparse

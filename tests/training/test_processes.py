@@ -161,7 +161,10 @@ def test_a_killed_process_ends_the_others_at_once_with_its_name(tmp_path, count,
     for index, process in enumerate(processes):
         lines = _own_lines(process)
         if index != victim:
-            assert (process.returncode, lines) == (2, [f"error: process {victim} of {count} {what}"])
+            assert process.returncode == 2, "no abort"
+            # Of the first process JAX itself notices the end, and may be sooner to say so.
+            assert lines[-1] == f"error: process {victim} of {count} {what}"
+            assert len(lines) == 1 or victim == 0
     assert time.monotonic() - start < 10
     # They continue from what was saved.
     newest = max(_saved(tmp_path)[0])
