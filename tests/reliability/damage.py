@@ -4,8 +4,8 @@
 
 The inputs are small and the networks micro ones, all made here. Case i of a seed is always the same: `--case I` runs it
 alone. A case is as it should be if the command ends by itself with exit code 0, or 2 and one line on standard error, if
-no input has changed, and if every file that it left is whole. Everything else is a finding; they are listed at the end,
-and the exit code is 1 if there are any. `--only "mp4 video"` runs the cases of one kind.
+no input has changed, and if every file that it left is whole. Everything else is a finding, printed as it comes;
+the exit code is 1 if there are any. `--only "mp4 video"` runs the cases of one kind.
 """
 
 import argparse
@@ -63,11 +63,14 @@ def main() -> int:
     numbers = range(options.count) if options.case is None else [options.case]
     chosen = [number for number in numbers if options.only in KINDS[number % len(KINDS)].name]
     with tempfile.TemporaryDirectory() as folder:
-        results = list(_run_all(pathlib.Path(folder), options.seed, chosen, verbose=options.case is not None))
+        results = []
+        for result in _run_all(pathlib.Path(folder), options.seed, chosen, verbose=options.case is not None):
+            results.append(result)
+            if result.finding:
+                damage = f"case {result.number}: {result.kind}, {result.damage}"
+                print(f"{damage}: exit code {result.code}: {result.finding}", flush=True)
     _print_table(results)
     findings = [result for result in results if result.finding]
-    for result in findings:
-        print(f"case {result.number}: {result.kind}, {result.damage}: exit code {result.code}: {result.finding}")
     print(f"{len(results)} damaged inputs, {len(findings)} findings")
     return 1 if findings else 0
 
