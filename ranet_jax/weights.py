@@ -24,6 +24,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ranet_jax.errors import InputError
+from ranet_jax.io.digests import damaged_files, digests
 from ranet_jax.networks import NetworkConfig, config_from_dict, network
 from ranet_jax.tracker import Tracker, TrackerConfig
 from ranet_jax.tracker.step import check_hints
@@ -177,7 +178,7 @@ def save_checkpoint(
             "config": config.to_dict(),
             "tracker": tracker.to_dict(),
             "card": card or {},
-            "files": _digests(whole / "arrays"),
+            "files": digests(whole / "arrays"),
             "fits": None if _misfits(config, arrays) else _config_digest(config),
         }
         (whole / "config.json").write_text(json.dumps(description, indent=2) + "\n")
@@ -218,9 +219,7 @@ def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
     name, path = os.fspath(name_or_path), _folder(name_or_path)
     config, tracker, card, files, fits = _read_description(path)
     arrays = path / "arrays"
-    found = _digests(arrays)
-    damaged = sorted(name for name in files if found.get(name) != files[name])
-    if damaged:
+    if damaged := damaged_files(arrays, files):
         # Found here rather than by Orbax, which leaves half-done reads behind that complain on their own.
         raise InputError(f"{path}: the checkpoint is damaged or cut off ({damaged[0]}); copy or save it again")
     try:
@@ -254,12 +253,6 @@ def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
 def _folder(name_or_path: str | os.PathLike[str]) -> pathlib.Path:
     name = os.fspath(name_or_path)
     return EMBEDDED / name if name in embedded_names() else pathlib.Path(name)
-
-
-def _digests(folder: pathlib.Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder, by relative path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def _read_description(
