@@ -200,7 +200,10 @@ def predict(
     valid = knowledge.valid
     logits = combined(logits, valid, tracker.aggregation)
     probability = jax.nn.sigmoid(logits) * valid[:, None, None].astype(jnp.float32)
-    alike = None if knowledge.target is None else likeness(knowledge.target, seen.maps)
+    alike = None
+    if tracker.target is not None:
+        assert knowledge.target is not None
+        alike = likeness(tracker.target, knowledge.target, seen.maps)
     if tracker.presence is not None:
         judge = lambda *arrays: presence.decide(tracker.presence, *arrays)
         arguments = (probability, previous) if alike is None else (probability, previous, alike)
