@@ -207,8 +207,8 @@ def test_the_constants_are_fields(rng):
     replaced = learned(dataclasses.replace(TARGET, memory_rate=1.0, memory_share=1.0), memory, later, masks)
     features, inside = [positions(view), positions(later)], [cells(masks)] * 2
     assert_model(replaced, expected_weights(features, inside, [0.0, 1.0], 1))
-    with pytest.raises(InputError, match="target.ridge is 'much'"):
-        Target(ridge="much")
+    with pytest.raises(InputError, match=r"tracker\.target has no field rigde"):
+        TrackerConfig.from_dict({"target": {"rigde": 1.0}})
 
 
 def test_later_frames_are_a_running_average_beside_the_first(rng):
