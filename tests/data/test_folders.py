@@ -143,7 +143,7 @@ def test_own_data_are_parts_of_a_mixture(tmp_path):
     parts["own"].without = ("b",)
     data = data_fields(SampleConfig(size=(64, 96), max_objects=2), **parts)
     data.root = str(tmp_path)
-    mixture = open_mixture(data, batch_size=8, seed=0)
+    mixture = open_mixture(data, crop="frame", batch_size=8, seed=0)
     assert (
         mixture.description
         == (
@@ -164,7 +164,7 @@ def test_own_data_are_parts_of_a_mixture(tmp_path):
         wrong = data.copy_and_resolve_references()
         wrong.parts.own.update(change)
         with pytest.raises(InputError, match=message):
-            open_mixture(wrong, batch_size=8, seed=0)
+            open_mixture(wrong, crop="frame", batch_size=8, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_every_table_has_its_rows(capsys, monkeypatch, tmp_path):
     flags = ("--batch-sizes", "--memory", "1", "--train", "--objects", "1,3", "--batch", "2")
     assert benchmark.main(["--split", str(tmp_path), "--scaling", str(tmp_path), *flags]) == 0
     out = capsys.readouterr().out
-    assert "clips of 12 on each" in out
+    assert "2 samples of 12 frames on each of 4" in out
     assert " 98%" in out
     assert out.count("the largest that fits") == 2
     steps = [line.split() for line in out.splitlines() if line.endswith(" -")]
@@ -152,7 +152,7 @@ def test_wrong_arguments_are_one_line(capsys, arguments, message):
 @pytest.mark.slow
 def test_a_step_is_split(shared):
     found = measure_split(_micro(), shared("data/DAVIS"), 1, repeats=1, seconds=0.1)
-    assert (found.devices, found.batch_size, found.clip_length) == (4, 1, 0)
+    assert (found.devices, found.batch_size, found.frames) == (4, 1, 2)
     assert found.operations > 1e6
     assert min(found.input, found.forward, found.optimizer, found.all_reduce, found.whole, found.loop.seconds) > 0
 
