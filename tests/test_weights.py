@@ -217,7 +217,12 @@ def test_config_survives_json():
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"ranking": "rum"}, "ranking is 'rum'"), ({"input_size": (480, 854)}, "480x854"), ({"dtype": "float16"}, "dtype is 'float16'"), ({"hints": -1}, "hints is -1")],
+    [
+        ({"ranking": "rum"}, "ranking is 'rum'"),
+        ({"input_size": (480, 854)}, "480x854"),
+        ({"dtype": "float16"}, "dtype is 'float16'"),
+        ({"hints": -1}, "hints is -1"),
+    ],
 )
 def test_wrong_config_values_are_named(changes, named):
     with pytest.raises(InputError, match=named):

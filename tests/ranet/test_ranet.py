@@ -190,7 +190,7 @@ def test_multi_object_background_stacks_the_other_labels_in_order(rng):
         np.testing.assert_allclose(ranked.maps[0, i, 1], expected, atol=1e-6)
 
 
-# Which of three objects each of two references gives: "some": the second corrects one and brings one; "absent": padding.
+# What each of two references gives of three objects: "some": the second corrects one and brings one; "absent": padding.
 GIVEN = {
     "all": [[True, True, True], [True, True, True]],
     "some": [[True, True, False], [True, False, True]],
@@ -291,7 +291,9 @@ def test_references_lie_in_their_slots_and_replace_what_was_there(rng):
 
     both, replaced, other, *apart = written(variables, image, masks)
     for i, alone in enumerate(apart):
-        jax.tree.map(np.testing.assert_allclose, (both.feature[:, 6 * i :][:, :6], both.weights[:, 6 * i :][:, :6]), alone[:2])
+        jax.tree.map(
+            np.testing.assert_allclose, (both.feature[:, 6 * i :][:, :6], both.weights[:, 6 * i :][:, :6]), alone[:2]
+        )
     np.testing.assert_array_equal(both.known, [[[True, False]] * 2])
     np.testing.assert_allclose(replaced.weights[:, :6], apart[1].weights)
     np.testing.assert_allclose(replaced.weights[:, 6:], other.weights)

@@ -337,9 +337,7 @@ def test_masks_that_no_frame_came_for_are_named():
 def test_a_later_mask_of_another_size_is_named():
     recorder = Recorder()
     with pytest.raises(InputError, match="mask is 7x5 but the video is 8x6"):
-        stream(
-            AnnotatedTracker(), jnp.ones((), jnp.uint8), make_frames(9), {0: FIRST, 2: FIRST[:5, :7]}, recorder
-        )
+        stream(AnnotatedTracker(), jnp.ones((), jnp.uint8), make_frames(9), {0: FIRST, 2: FIRST[:5, :7]}, recorder)
     assert len(recorder.results) <= 2
 
 

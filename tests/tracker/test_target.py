@@ -1,4 +1,4 @@
-"""The target model: ridge regression by another way, references, rivals, padding, gradients, and its place in a step."""
+"""The target model: ridge regression by another way, references, rivals, padding, gradients; its place in a step."""
 
 import dataclasses
 import functools
@@ -228,7 +228,9 @@ def test_later_frames_are_a_running_average_beside_the_first(rng):
     certainty = [np.ones(96)] + [np.square(2 * cells(p) - 1) for p in probability[1:]]
     assert_model(memory, expected_weights(features, targets, shares, 1, certainty))
     before = fit([views[0]], [masks[0]])
-    assert_same((memory.given, memory.given_solution, memory.expected), (before.given, before.given_solution, before.expected))
+    assert_same(
+        (memory.given, memory.given_solution, memory.expected), (before.given, before.given_solution, before.expected)
+    )
 
 
 @pytest.mark.parametrize("left", [0.4, "a few cells"])
@@ -279,7 +281,9 @@ def test_likeness_is_one_on_average_on_the_references_masks(rng):
     two = fit([views[1]], [masks[:, ::-1]], memory=one, known=[[True, False]])
     np.testing.assert_allclose(average(two, views[0], masks)[1], 1, rtol=1e-5)
     # The scale of the first object is the mean over both references, each scored by what was known when it came.
-    scores = np.asarray(likeness(two, views[1]))[0, ..., 0].ravel()[cells(masks[:, ::-1], 0) > 0] * float(two.expected[0, 0])
+    scores = np.asarray(likeness(two, views[1]))[0, ..., 0].ravel()[cells(masks[:, ::-1], 0) > 0] * float(
+        two.expected[0, 0]
+    )
     np.testing.assert_allclose(two.expected[0, 0], (float(one.expected[0, 0]) + scores.mean()) / 2, rtol=1e-4)
 
 

@@ -12,7 +12,6 @@ from ranet_jax.training.online import adapt
 from ranet_jax.weights import initial_variables
 from tests.training.micro import MICRO
 
-
 HOW = TrackerConfig.lite()
 
 
@@ -82,7 +81,9 @@ def test_weights_on_the_device_survive_and_one_program_serves_every_frame_size_a
 def test_samples_are_cut_as_the_tracker_s_window_cuts(variables, monkeypatch, window, crop):
     seen = []
     monkeypatch.setattr(online, "static_pair", lambda rng, source, index, config: seen.append(config))
-    adapt(MICRO, TrackerConfig(window=window, target=Target()), variables, *_first_frame(3), steps=2, learning_rate=1e-3)
+    adapt(
+        MICRO, TrackerConfig(window=window, target=Target()), variables, *_first_frame(3), steps=2, learning_rate=1e-3
+    )
     assert [config.crop for config in seen] == [crop] * 2
     assert [(config.size, config.max_objects) for config in seen] == [((64, 96), 4)] * 2
 

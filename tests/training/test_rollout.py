@@ -205,9 +205,7 @@ def test_a_tracker_for_training_sees_samples_that_are_cut_already():
 
 def test_a_target_model_that_learns_changes_later_frames_alone():
     batch = make_batch(0, 2, frames=3)
-    run = lambda update: np.asarray(
-        predicted(MICRO, HOW.for_training(presence=False, update=update), PAIRS, batch)[0]
-    )
+    run = lambda update: np.asarray(predicted(MICRO, HOW.for_training(presence=False, update=update), PAIRS, batch)[0])
     fixed, learning = run(False), run(True)
     np.testing.assert_allclose(learning[0], fixed[0], atol=1e-5)
     assert np.abs(learning[1] - fixed[1]).max() > 1e-3
@@ -301,7 +299,7 @@ def test_the_scan_s_gradient_is_that_of_the_unrolled_loop(config, frames):
 def test_the_last_frames_of_a_truncated_rollout_are_those_of_the_whole(config, how):
     """Their gradient alone is cut; the loss is of them alone."""
     how, batch = how.for_training(presence=False, update=True), batch_of(config)
-    whole, probability, _ = predicted(config, how, Objective(), batch)
+    _, probability, _ = predicted(config, how, Objective(), batch)
     last, last_probability, _ = predicted(config, how, Objective(gradient_frames=1), batch)
     assert last.shape[0] == 1
     np.testing.assert_allclose(last_probability[-1], probability[-1], atol=2e-3)
@@ -371,7 +369,9 @@ def test_a_rollout_needs_no_more_memory_than_its_frames_can_use():
     net, batch = bound(LITE, variables_of(LITE)), clips(size=1)
     seen = net.encode(jnp.zeros((1, 32, 64, 3)), jnp.zeros((1, 32, 64, 2)))
     assert [net.empty(seen, 2, 1, frames).features.shape[0] for frames in (2, 3, None)] == [0, 2, 2]
-    found = predicted(LITE, SOFT, Objective(), {**batch, "images": batch["images"][:, :3], "labels": batch["labels"][:, :3]})
+    found = predicted(
+        LITE, SOFT, Objective(), {**batch, "images": batch["images"][:, :3], "labels": batch["labels"][:, :3]}
+    )
     assert found[2]["selected"].score.shape == (2, 1, 2, 1)
 
 
