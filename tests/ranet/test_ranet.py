@@ -147,7 +147,7 @@ def test_correlation_is_the_inner_product_with_every_template_position():
 
 def test_background_rule_and_branches():
     m = jnp.asarray([[[0.0, 0.1, 0.10001, 1.0]]])
-    np.testing.assert_array_equal(background_rule(m), [[[1, 1, 0, 0]]])
+    np.testing.assert_array_equal(background_rule(m, 0.9), [[[1, 1, 0, 0]]])
     weights = jnp.asarray([[[0.5, 0.3, 0.2]]])
     multi = dataclasses.replace(MICRO, objects="multi")
     branches = lambda config, known: branch_weights(weights, jnp.asarray([[known]]), config)[0, :, :, 0]
@@ -352,7 +352,7 @@ def test_padded_objects_are_never_background(rng):
     ranked, _ = rank(config, similarity, jnp.asarray(weights), [[[True, False, False, False]]])
     assert int(ranked.order[0, 0, 1].max()) < 6, "only label 0, the background, exists beside the object"
     assert np.isfinite(np.asarray(ranked.score)).all()
-    np.testing.assert_array_equal(ranked.maps[0, 1:], 0)
+    np.testing.assert_array_equal(ranked.maps[0, 1:, 0], 0)
 
 
 def test_equal_scores_keep_the_lower_index():
@@ -377,7 +377,7 @@ def test_the_ranking_network_learns_only_through_the_straight_through_factor(rng
     config = dataclasses.replace(MICRO, ranking_gradient=gradient, objects="multi")
     similarity = jnp.asarray(rng.normal(size=(1, 4, 6, 6)), jnp.float32)
     weights = jnp.asarray(rng.dirichlet(np.ones(2), size=(1, 6)), jnp.float32)
-    module, known = Ranking(config), everything(1)
+    module, known = Ranking(config), jnp.asarray(everything(1))
     variables = jax.jit(module.init)(jax.random.key(3), similarity, weights, known)
     target = jnp.asarray(rng.normal(size=(1, 1, 2, 4, 6, 4)), jnp.float32)
     loss = lambda v: jnp.sum(jnp.square(module.apply(v, similarity, weights, known)[0].maps - target))
