@@ -129,6 +129,9 @@ def test_a_program_has_no_room_for_more_objects_than_it_was_exported_for(written
     program = load_program(written)
     frames, labels = clip(rng, (3, 200), count=2)
     tracker, variables = program.tracker, jax.device_put(program.variables)
+    one = np.where(labels == 3, 3, 0).astype(np.uint8)
+    state = tracker.init(variables, frames[0], one, objects=[200, 3, 200])
+    assert np.asarray(state["ids"]).tolist() == [3, 200], "an id told twice is one object"
     state = tracker.init(variables, frames[0], labels)
     with pytest.raises(InputError, match="3 objects and there is room for 2"):
         tracker.annotate(variables, state, frames[1], np.where(labels > 0, 7, 0).astype(np.uint8))
