@@ -83,7 +83,7 @@ def segment_video(
             tracker,
             jax.device_put(variables),
             frames,
-            label_map,
+            {0: label_map},
             _written_and_noted(results, absences),
             progress=lambda done: progress(done, frames.count),
         )
