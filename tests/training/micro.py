@@ -85,9 +85,11 @@ class _Named(grain.transforms.Map):
         return sample | {"name": f"sample{index}"}
 
 
-def make_dataset(batch_size: int = 2, samples: int = 12, process: slice = slice(None)) -> grain.IterDataset:
-    """An endless grain dataset of such batches, shuffled."""
-    dataset = grain.MapDataset.range(samples).seed(0).shuffle().repeat().map(_Named())[process]
+def make_dataset(
+    batch_size: int = 2, samples: int = 12, process: slice = slice(None), change: Any = lambda sample: sample
+) -> grain.IterDataset:
+    """An endless grain dataset of such batches, shuffled; `change` gets every sample, in order."""
+    dataset = grain.MapDataset.range(samples).seed(0).shuffle().repeat().map(_Named()).map(change)[process]
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     return dataset.to_iter_dataset(options).batch(batch_size, drop_remainder=True)
 

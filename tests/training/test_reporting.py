@@ -1,10 +1,13 @@
 import io
 import json
+import resource
 
 import numpy as np
+import pytest
 from rich.console import Console
 from tensorboardX.proto import event_pb2
 
+from ranet_jax.errors import InputError
 from ranet_jax.training.reporting import Reporter, progress_picture
 from tests.training.micro import make_batch
 
@@ -61,6 +64,39 @@ def test_a_resumed_run_drops_what_it_will_report_again(tmp_path):
     with Reporter(tmp_path, steps=4, first_step=1, console=Console(quiet=True)) as reporter:
         reporter.scalars(2, {"loss": 0.75})
     assert _lines(tmp_path) == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.75}]
+
+
+@pytest.mark.parametrize("lines", [1, 40])
+def test_a_full_disk_is_one_line_and_leaves_whole_lines(tmp_path, lines):
+    """As no file may grow beyond some bytes, either file is the first to be full."""
+    values = {"loss": 0.5} if lines == 1 else {}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with (
+        pytest.raises(
+            InputError, match=rf"^{tmp_path}: the reports cannot be written \(File too large\): make"
+        ) as caught,
+        Reporter(tmp_path, steps=999, first_step=0, console=Console(quiet=True)) as reporter,
+    ):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+        try:
+            for step in range(1, 999):
+                reporter.scalars(step, values)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert "\n" not in str(caught.value)
+    steps = [line["step"] for line in _lines(tmp_path)]
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) >= lines
+
+
+def test_a_resumed_run_hides_in_tensorboard_what_it_will_report_again(tmp_path):
+    with Reporter(tmp_path, steps=4, first_step=2, console=Console(quiet=True)):
+        pass
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    start = event_pb2.Event.FromString(data[16 + length + 12 : -4])
+    assert (start.step, start.session_log.status) == (3, event_pb2.SessionLog.START)
 
 
 def test_only_the_first_process_reports(tmp_path):
