@@ -77,7 +77,7 @@ class ProgramTracker:
             InputError: the frame or the mask is not of `frame_size`, or there is no object, or too many.
         """
         given = self._given(frame, label_map)
-        everyone = [*given, *(value for value in objects if value not in given)]
+        everyone = [*given, *(value for value in dict.fromkeys(objects) if value not in given)]
         return self.start(variables, frame, label_map, padded_ids(everyone, self.objects))
 
     def annotate(

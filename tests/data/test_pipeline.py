@@ -37,11 +37,12 @@ def assert_same(ones, others):
 
 def test_batches_are_stacked_samples(videos):
     batch = take(batches([Part(videos, video_pair, CONFIG)]).dataset, 1)[0]
-    assert batch["image"].shape == (2, 32, 48, 3)
-    assert batch["labels"].shape == (2, 32, 48)
+    assert batch["images"].shape == (2, 2, 32, 48, 3)
+    assert batch["labels"].shape == (2, 2, 32, 48)
+    assert batch["previous_labels"].shape == (2, 32, 48)
     assert batch["valid"].shape == (2, 2)
-    assert batch["image"].dtype == np.uint8
-    assert all(isinstance(str(name), str) for name in batch["name"])
+    assert batch["images"].dtype == np.uint8
+    assert set(batch["name"]) <= {videos.name(i) for i in range(len(videos))}
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -96,7 +97,7 @@ def test_every_frame_once_an_epoch_in_a_new_order(videos):
 def test_samples_of_two_epochs_differ(videos):
     one = MemorySource([videos[0]])
     first, second = take(batches([Part(one, static_pair, CONFIG)], batch_size=1).dataset, 2)
-    assert np.any(first["image"] != second["image"])
+    assert np.any(first["images"] != second["images"])
 
 
 def test_mixture_follows_its_weights(videos):

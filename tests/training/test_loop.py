@@ -167,7 +167,7 @@ def test_hooks_get_the_averaged_weights_in_their_rhythm(tmp_path):
 
     def picture(variables, batch):
         seen["picture"] += 1
-        assert batch["image"].shape == (4, 64, 96, 3)
+        assert batch["images"].shape == (4, 2, 64, 96, 3)
         return np.zeros((4, 4, 3), np.uint8)
 
     hooks = Hooks(export, evaluate, picture, learning_rate=lambda step: step / 10)

@@ -109,11 +109,27 @@ def test_only_the_first_process_reports(tmp_path):
 
 def test_progress_picture_shows_four_panels_a_sample():
     batch = make_batch(0, 6)
-    probability = np.zeros((6, 64, 96, 2), np.float32)
-    probability[:, 10:20, 10:20, 1] = 1
+    probability = np.zeros((1, 6, 64, 96, 2), np.float32)
+    probability[0, :, 10:20, 10:20, 1] = 1
     picture = progress_picture(batch, probability)
     assert picture.shape == (4 * 68, 4 * 100, 3)
-    np.testing.assert_array_equal(picture[40, 310], batch["image"][0, 40, 10])
+    np.testing.assert_array_equal(picture[40, 310], batch["images"][0, 1, 40, 10])
     assert picture[15, 315, 0] > 153 - 1, "the prediction is tinted"
     panel = picture[:64, 200:296]
     assert np.array_equal(panel.any(axis=-1), batch["previous_labels"][0] > 0), "the previous mask stands on black"
+
+
+def test_of_a_clip_the_picture_shows_its_first_and_last_frames_and_the_masks_between():
+    batch = make_batch(0, 2, frames=3)
+    batch["labels"][:] = 0
+    del batch["previous_labels"]
+    probability = np.zeros((2, 2, 64, 96, 2), np.float32)
+    probability[0, :, 30:40, 50:60, 0], probability[1, :, 10:20, 10:20, 1] = 0.9, 1
+    picture = progress_picture(batch, probability, rows=1)
+    assert picture.shape == (68, 4 * 100, 3)
+    for i, frame in ((0, 0), (1, 2)):
+        np.testing.assert_array_equal(picture[:64, 100 * i : 100 * i + 96], batch["images"][0, frame])
+    np.testing.assert_array_equal(picture[:64, 200:296].any(axis=-1), probability[0, 0, ..., 0] > 0.5)
+    tinted = np.any(picture[:64, 300:396] != batch["images"][0, 2], axis=-1)
+    np.testing.assert_array_equal(tinted[30:40, 50:60], False)
+    assert tinted[10:20, 10:20].mean() > 0.95
