@@ -40,8 +40,6 @@ class Target:
         memory_rate: a new frame's share of the frames since the references.
         memory_share: theirs, of the fit.
         usual_rate: a new frame's share of the likeness that an object usually has.
-        least_usual: what that is taken for at least: an object that looks less and less like its references is less
-            and less expected to, down to this.
         least_cells: of 1/8 that an object must fill to be learned from.
         solver_tolerance: of the residual's norm, relative to the right side's.
         solver_steps: of conjugate gradients, at most.
@@ -56,7 +54,6 @@ class Target:
     memory_rate: float = 0.1
     memory_share: float = 0.5
     usual_rate: float = 0.1
-    least_usual: float = 0.5
     least_cells: int = 12
     solver_tolerance: float = 1e-6
     solver_steps: int = 200
@@ -250,21 +247,15 @@ def learn_recent(
     return memory._replace(recent=recent, solution=solution, usual=jnp.where(seen, usual, memory.usual))
 
 
-def likeness(config: Target, memory: TargetMemory, maps: Maps) -> Float[Array, "b h8 w8 n"]:
+def likeness(memory: TargetMemory, maps: Maps) -> Float[Array, "b h8 w8 n"]:
     """How much every cell of a later frame looks like each object, to the model of the references alone.
 
-    That model has learned from no error. 1 is what it gives the object in the mean: in its references or, where that
-    has become less, usually. 0 is what is expected of all else.
-
-    Args:
-        config: how the model is used.
-        memory: so far.
-        maps: of the frame.
+    That model has learned from no error. 1 is what it gives the object in its references in the mean, 0 what is
+    expected of all else.
     """
     grid = _grid(maps)
     scores = _scores(memory.given_solution, _later_view(memory, maps)[:, 0])
-    scale = _positive(memory.expected * jnp.clip(memory.usual, config.least_usual, 1.0))
-    return (scores / scale[:, None]).reshape(scores.shape[0], *grid, -1)
+    return (scores / _positive(memory.expected)[:, None]).reshape(scores.shape[0], *grid, -1)
 
 
 def target_scores(memory: TargetMemory, maps: Maps) -> Float[Array, "b n h8 w8"]:
