@@ -32,8 +32,8 @@ def add_parser(add: AddCommand) -> None:
     parser.add_argument(
         "--mask",
         "--masks",
-        required=True,
         action="append",
+        default=[],
         metavar="FILE|NUMBER=FILE|FOLDER",
         help="mask of the first frame, of frame NUMBER (from 0), or masks named like frames; may be given again",
     )
@@ -94,12 +94,14 @@ def _segment(options: argparse.Namespace) -> None:
 
     from ranet_jax.io.exports import export_path
     from ranet_jax.io.levels import parse_levels
+    from ranet_jax.io.paths import require_distinct
     from ranet_jax.runtime.segment import Outputs, Span, segment_video
 
-    use_cache(options)
-    make_tracker, variables, card = _program_tracking(options) if options.program else _checkpoint_tracking(options)
     exports = {kind: export_path(kind, options.out, pathlib.Path(options.video).stem) for kind in options.format}
     outputs = Outputs(options.out, options.overlay, options.preview, exports, options.overwrite)
+    require_distinct({"--program": options.program, "--checkpoint": options.checkpoint}, outputs.places)
+    use_cache(options)
+    make_tracker, variables, card = _program_tracking(options) if options.program else _checkpoint_tracking(options)
     console = rich.console.Console(stderr=True)
     with _bar(console) as progress:
         report = segment_video(

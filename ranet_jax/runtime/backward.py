@@ -21,22 +21,28 @@ class _Shelf:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._frames: list[Frame] = []
+        self._kept: list[tuple[str, tuple[int, ...], float | None]] = []
 
     def add(self, frame: Frame) -> None:
-        try:
-            np.save(self._folder / f"{len(self._frames)}.npy", frame.image)
-        except OSError as error:
-            raise InputError(explain("cannot keep frames to track back through, in", self._folder, error)) from error
-        self._frames.append(Frame(frame.name, np.empty((0, 0, 3), np.uint8), frame.seconds))
+        # Not by `np.save`: of a full disk it says no more than how many values it wrote.
+        self._write(f"{len(self._kept)}.rgb", frame.image.tobytes())
+        self._kept.append((frame.name, frame.image.shape, frame.seconds))
 
     def frames(self, numbers: Iterable[int]) -> Iterator[Frame]:
         for number in numbers:
-            kept = self._frames[number]
-            yield Frame(kept.name, np.load(self._folder / f"{number}.npy"), kept.seconds)
+            name, shape, seconds = self._kept[number]
+            content = (self._folder / f"{number}.rgb").read_bytes()
+            yield Frame(name, np.frombuffer(content, np.uint8).reshape(shape), seconds)
 
     def keep_labels(self, number: int, labels: np.ndarray) -> None:
-        (self._folder / f"{number}.png").write_bytes(encode_label_map(labels))
+        self._write(f"{number}.png", encode_label_map(labels))
+
+    def _write(self, name: str, content: bytes) -> None:
+        try:
+            (self._folder / name).write_bytes(content)
+        except OSError as error:
+            what = "cannot keep what lies before the first mask (TMPDIR says where) in"
+            raise InputError(explain(what, self._folder, error)) from error
 
     def labels(self, number: int) -> np.ndarray:
         return read_label_map(self._folder / f"{number}.png")
@@ -61,7 +67,11 @@ def tracked_back(
     Raises:
         InputError: the video ends before, or there is no room on disk for the frames before the mask.
     """
-    with tempfile.TemporaryDirectory(prefix="ranet-jax-") as folder:
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix="ranet-jax-")
+    except OSError as error:
+        raise InputError(explain("cannot make a folder in", Path(tempfile.gettempdir()), error)) from error
+    with temporary as folder:
         shelf = _Shelf(Path(folder))
         for number in range(first + 1):
             frame = next(frames, None)

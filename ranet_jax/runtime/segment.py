@@ -12,7 +12,7 @@ import numpy as np
 
 from ranet_jax.errors import InputError
 from ranet_jax.io.exports import open_export
-from ranet_jax.io.frames import Frame, FrameReader
+from ranet_jax.io.frames import Frame, FrameReader, IncompleteVideoError
 from ranet_jax.io.levels import Levels
 from ranet_jax.io.overlay import OverlayWriter
 from ranet_jax.io.paths import require_distinct
@@ -48,6 +48,12 @@ class Outputs:
     exports: Mapping[Any, Path] = dataclasses.field(default_factory=dict)
     overwrite: bool = False
 
+    @property
+    def places(self) -> dict[str, Path | None]:
+        """All of them, by the options that name them."""
+        files = {"--out": self.folder, "--overlay": self.overlay, "--preview": self.preview}
+        return files | {f"--format {kind}": path for kind, path in self.exports.items()}
+
 
 @dataclasses.dataclass(frozen=True)
 class Span:
@@ -72,7 +78,8 @@ class SegmentReport:
         stream: the stream's figures, of the frames from the first mask on.
         frames: how many were written.
         before: how many of them lie before the first mask.
-        absences: by object the names of the first and last frames of every run that shows nothing of it.
+        absences: by object the names of the first and last frames of every run that shows nothing of it, from the frame
+            on from which it is looked for.
         removed: how many old results went.
     """
 
@@ -114,20 +121,23 @@ def segment_video(
 
     Raises:
         InputError: any input is missing, unreadable or does not fit, an output would replace an input, or cannot be
-            written. Frames decoded before a video breaks off are segmented and written first.
+            written. Frames decoded before a video breaks off are segmented and written first; old results of later
+            frames go then, too.
         Exception: whatever `make_tracker` and the tracker raise.
     """
     paths = mask_paths(masks, source, first=span.start)
-    _check_places(source, paths, outputs)
+    inputs = {"the video": source} | {f"the mask of frame {number}": path for number, path in paths.items()}
+    require_distinct(inputs, outputs.places)
     _check_span(span, paths)
     old = require_no_old_results(outputs.folder, overwrite=outputs.overwrite)
     with open_frames(source, without=list(paths.values()), levels=levels) as reader, contextlib.ExitStack() as stack:
-        given = open_masks(paths, reader.size)
+        if reader.count is not None:
+            _check_reached(span, paths, reader.count)
+        given = open_masks(paths, reader.size, source)
         for text in (*reader.notes, *given.notes):
             note(text)
         given = given.from_frame(span.start)
-        absences = Absences(given.ids)
-        tracker = make_tracker(reader.size, len(given.ids))
+        tracker = make_tracker(reader.size, len(given.first_frames))
         stack.enter_context(_interrupt_stops(reader))
         sinks = _sinks(stack, outputs, reader, source)
         written: list[str] = []
@@ -140,7 +150,9 @@ def segment_video(
 
         total = _length(reader, span)
         weights = jax.device_put(variables)
-        frames, first = _cut(reader, span), min(given)
+        frames, first = _cut(reader, span, paths), min(given)
+        looked_for = {value: 0 if span.backward and n == first else n for value, n in given.first_frames.items()}
+        absences = Absences(looked_for)
         report_done = lambda _: progress(len(written), total)
         if first and not span.backward:
             note(f"the first mask is of frame {first + span.start}: frames before it show nothing (see --backward)")
@@ -150,16 +162,12 @@ def segment_video(
                 sink(frame, labels)
                 report_done(None)
             given = given.from_frame(first)
-        report = stream(tracker, weights, frames, given, sink, progress=report_done)
+        try:
+            report = stream(tracker, weights, frames, given, sink, progress=report_done)
+        except IncompleteVideoError:
+            remove_old_results(old, written)
+            raise
     return SegmentReport(report, len(written), first, absences.spans, remove_old_results(old, written))
-
-
-def _check_places(source: str, masks: Mapping[int, Path], outputs: Outputs) -> None:
-    inputs = {"the video": source} | {f"the mask of frame {number}": path for number, path in masks.items()}
-    files = {"--overlay": outputs.overlay, "--preview": outputs.preview}
-    require_distinct(
-        inputs, {"--out": outputs.folder} | files | {f"--format {k}": p for k, p in outputs.exports.items()}
-    )
 
 
 def _check_span(span: Span, masks: Mapping[int, Path]) -> None:
@@ -168,6 +176,15 @@ def _check_span(span: Span, masks: Mapping[int, Path]) -> None:
     for number, path in masks.items():
         if number < span.start or (span.end is not None and number > span.end):
             raise InputError(f"{path} is the mask of frame {number}, which is not segmented: change --start or --end")
+
+
+def _check_reached(span: Span, masks: Mapping[int, Path], count: int) -> None:
+    """Raises InputError where a video of `count` frames ends before the span begins, or before a mask's frame."""
+    if span.start >= count:
+        raise InputError(f"the video has {count} frames, from 0, and no frame {span.start}: choose an earlier --start")
+    last = max(masks)
+    if last >= count:
+        raise InputError(f"{masks[last]} is the mask of frame {last} and the video has {count} frames, from 0")
 
 
 def _sinks(stack: contextlib.ExitStack, outputs: Outputs, reader: FrameReader, source: str) -> list[Sink]:
@@ -192,10 +209,11 @@ def _length(reader: FrameReader, span: Span) -> int | None:
     return max(0, last - span.start + 1)
 
 
-def _cut(reader: FrameReader, span: Span) -> Iterator[Frame]:
-    """The frames of a span, their time counted from its first."""
-    begin = None
+def _cut(reader: FrameReader, span: Span, masks: Mapping[int, Path]) -> Iterator[Frame]:
+    """The frames of a span, their time counted from its first; InputError where they end too early for the masks."""
+    begin, count = None, 0
     for number, frame in enumerate(reader):
+        count = number + 1
         if number < span.start:
             continue
         if begin is None:
@@ -204,8 +222,7 @@ def _cut(reader: FrameReader, span: Span) -> Iterator[Frame]:
         yield dataclasses.replace(frame, seconds=seconds)
         if number == span.end:
             return
-    if begin is None and span.start:
-        raise InputError(f"the video has no frame {span.start}: choose an earlier --start")
+    _check_reached(span, masks, count)
 
 
 @contextlib.contextmanager
