@@ -37,7 +37,11 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=sorted(CASES))
+# All compile for minutes: of each network the one with the most in it is among the fast tests.
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("released", "mrnet")]
+
+
+@pytest.fixture(scope="module", params=["lite", "mrnet and target", *SLOW])
 def case(request):
     config, tracker = CASES[request.param]
     return config, tracker, jax.device_put(initial_variables(config, seed=1))
