@@ -22,6 +22,7 @@ STAIRCASE = (
     {"data", "processes", "compilation"},
     {"runtime"},
     {"evaluation", "info"},
+    {"api"},
     {"training"},
     {"recipes"},
     {"commands"},
