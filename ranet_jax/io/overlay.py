@@ -13,14 +13,13 @@ from ranet_jax.io.atomic import atomic_file
 from ranet_jax.io.masks import DAVIS_PALETTE
 from ranet_jax.io.video import TruncatedVideoError, quiet_opencv
 
-_PALETTE_TABLE = DAVIS_PALETTE.reshape(256, 1, 3)
-
 
 def draw_overlay(
     image: UInt8[np.ndarray, "height width 3"],
     label_map: UInt8[np.ndarray, "height width"],
     *,
     opacity: float = 0.45,
+    palette: UInt8[np.ndarray, "256 3"] = DAVIS_PALETTE,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Mixes the colours of the labels into a frame and draws the outline of every object.
 
@@ -31,11 +30,12 @@ def draw_overlay(
         image: RGB frame, uint8 (height, width, 3).
         label_map: label of every pixel, uint8 (height, width), 0 for the background, which is left as it is.
         opacity: share of the label's colour inside an object, 0 to 1.
+        palette: RGB of every label; black for the background.
 
     Returns:
         The picture, uint8 RGB (height, width, 3); the inputs are not changed.
     """
-    colours = cv2.applyColorMap(label_map, _PALETTE_TABLE)
+    colours = cv2.applyColorMap(label_map, palette.reshape(256, 1, 3))
     drawn = image.copy()
     cv2.copyTo(cv2.addWeighted(image, 1.0 - opacity, colours, opacity, 0.0), label_map, drawn)
     # The background's colour is black: one pixel on both sides of a border gives the dark edge, too. The second
