@@ -29,11 +29,12 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 bench: $(VENV)/dev.stamp
-	$(BIN)/python -m eval.benchmark --model released --objects 1,5
-	$(BIN)/python -m eval.benchmark --model lite --objects 1,5
-	$(BIN)/python -m eval.benchmark --model lite --video --start-up
-	$(BIN)/python -m eval.benchmark --model released --roofline --lockstep
-	$(BIN)/python -m eval.benchmark --model lite --roofline
+	$(BIN)/python -m eval.benchmarks --model released --objects 1,5
+	$(BIN)/python -m eval.benchmarks --model lite --objects 1,5,10
+	$(BIN)/python -m eval.benchmarks --model lite --video --start-up
+	$(BIN)/python -m eval.benchmarks --model released --roofline --lockstep
+	$(BIN)/python -m eval.benchmarks --model lite --roofline
+	$(BIN)/python -m eval.benchmarks --train --recipes ranet_lite_davis16 --objects 1,3 --repeats 3
 
 clean:
 	rm -rf $(VENV) build dist demo-output

@@ -1,1 +1,1 @@
-"""Training recipes as ml_collections configurations, one file each; `get_config` makes it."""
+"""The recipes of `ranet_jax.recipes` as files: `python -m train.ranet --config configs/NAME.py`."""

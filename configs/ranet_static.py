@@ -1,33 +1,5 @@
-"""Static pre-training of the released network (paper section 4.1): pairs made of still images.
+"""The recipe `ranet_static`, which is part of the library: see `ranet_jax.recipes.ranet_static`."""
 
-    python -m train.ranet --config configs/ranet_static.py --workdir runs/static \
-        --config.data.root=data --config.backbone_checkpoint=resnet101.pth
+from ranet_jax.recipes.ranet_static import get_config
 
-`configs/ranet_static.py:multi` is the multi-object network, with SOC and ILSO too. ImageNet weights: torchvision's
-`resnet101` state dict. Folders below `data.root`: MSRA10K, ECSSD, HKU-IS (SOC, ILSO), as their archives unpack.
-
-Cost: 10 epochs of 15,447 images in batches of 8. A step computes about 1.6 TFLOP a sample (forward and backward of
-two frames at 480x864); it has not been run to its end by us. Expected, from the paper's Table 5 (row -VF): J mean 79.9
-on DAVIS16-val before fine-tuning.
-"""
-
-import ml_collections
-
-from configs.common import recipe, static_parts
-from ranet_jax.data.config import SampleConfig
-from ranet_jax.networks import RANetConfig
-from ranet_jax.training.loop import LoopConfig
-from ranet_jax.training.optimizer import OptimizerConfig
-
-
-def get_config(objects: str = "single") -> ml_collections.ConfigDict:
-    """The recipe; `objects` is "single" or "multi"."""
-    several = objects == "multi"
-    return recipe(
-        RANetConfig.from_dict({"objects": objects}),
-        SampleConfig(max_objects=3 if several else 1),
-        static_parts(several_objects=several),
-        optimizer=OptimizerConfig(learning_rate=1e-5, schedule="polynomial", ema_decay=0.999),
-        loop=LoopConfig(steps=20_000, checkpoint_every=1000),
-        batch_size=8,
-    )
+__all__ = ["get_config"]

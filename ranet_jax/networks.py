@@ -5,24 +5,11 @@ from typing import Any
 import flax.linen as nn
 
 from ranet_jax.errors import InputError
-from ranet_jax.mrnet import Memory, MRNet, MRNetConfig, Selected
+from ranet_jax.mrnet import MRNet, MRNetConfig
 from ranet_jax.nn.config import NetworkConfig
-from ranet_jax.ranet import Features, RANet, RANetConfig, Ranked, Template
+from ranet_jax.ranet import RANet, RANetConfig
 
-__all__ = [
-    "Features",
-    "MRNet",
-    "MRNetConfig",
-    "Memory",
-    "NetworkConfig",
-    "RANet",
-    "RANetConfig",
-    "Ranked",
-    "Selected",
-    "Template",
-    "config_from_dict",
-    "network",
-]
+__all__ = ["MRNet", "MRNetConfig", "NetworkConfig", "RANet", "RANetConfig", "config_from_dict", "network"]
 
 CONFIGS: dict[str, type[NetworkConfig]] = {cls.NETWORK: cls for cls in (RANetConfig, MRNetConfig)}
 NETWORKS: dict[str, Any] = {RANetConfig.NETWORK: RANet, MRNetConfig.NETWORK: MRNet}

@@ -1,6 +1,5 @@
 """Several processes that do one thing together: how a program joins the others, and how they end together."""
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -8,11 +7,6 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from ranet_jax.errors import InputError
-
-
-def add_distributed_option(parser: argparse.ArgumentParser) -> None:
-    """Adds the option that `start_distributed` reads."""
-    parser.add_argument("--distributed", metavar="auto|HOST:PORT,COUNT,INDEX", help="one of several processes")
 
 
 def start_distributed(option: str | None) -> None:

@@ -1,8 +1,8 @@
 """Checkpoints for inference: a folder with Orbax arrays and the configuration beside them, so that a path is enough.
 
     CHECKPOINT/
-        config.json     {"format": 1, "model": "ranet" or "mrnet", "config": {...}, "card": {...}, "files": {...},
-                         "fits": digest of the config that the arrays were found to fit}
+        config.json     {"format": 2, "model": "ranet" or "mrnet", "config": {...}, "tracker": {...}, "card": {...},
+                         "files": {...}, "fits": digest of the config that the arrays were found to fit}
         arrays/         the variables, written by Orbax
 
 Training checkpoints (optimizer, data position) are another thing: `ranet_jax.training.checkpoint`.
@@ -24,8 +24,11 @@ import orbax.checkpoint as ocp
 
 from ranet_jax.errors import InputError
 from ranet_jax.networks import NetworkConfig, config_from_dict, network
+from ranet_jax.tracker import TrackerConfig
+from ranet_jax.tracker.step import check_hints
+from ranet_jax.upgrade import upgraded
 
-FORMAT = 1
+FORMAT = 2
 DEFAULTS = {"ranet": "lite", "mrnet": "mrnet-lite"}
 """The embedded checkpoint of each network that commands use unless told otherwise; RANet's comes first."""
 EMBEDDED = pathlib.Path(__file__).parent / "checkpoints"
@@ -37,12 +40,14 @@ class Checkpoint(NamedTuple):
     Attributes:
         name: as it was asked for.
         config: of the network, a `RANetConfig` or an `MRNetConfig`.
+        tracker: how it is made to track.
         variables: float32 NumPy arrays, by collection.
         card: what its maker wrote down: data, licence, steps, results; empty if nothing.
     """
 
     name: str
     config: Any
+    tracker: TrackerConfig
     variables: dict[str, Any]
     card: dict[str, Any]
 
@@ -84,6 +89,7 @@ def embedded_names() -> list[str]:
 def save_checkpoint(
     path: str | os.PathLike[str],
     config: NetworkConfig,
+    tracker: TrackerConfig,
     variables: Any,
     *,
     card: dict[str, Any] | None = None,
@@ -94,6 +100,7 @@ def save_checkpoint(
     Args:
         path: the folder.
         config: of the network.
+        tracker: how it is made to track.
         variables: its variables, arrays of JAX or NumPy.
         card: anything JSON can hold that tells where the weights come from.
         dtype: stored dtype of every array; bfloat16 halves the size and loads as float32 again.
@@ -122,6 +129,7 @@ def save_checkpoint(
             "format": FORMAT,
             "model": config.NETWORK,
             "config": config.to_dict(),
+            "tracker": tracker.to_dict(),
             "card": card or {},
             "files": _digests(whole / "arrays"),
             "fits": None if _misfits(config, arrays) else _config_digest(config),
@@ -162,7 +170,7 @@ def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
         InputError: there is no such checkpoint; it is cut off or damaged; its config does not fit its arrays.
     """
     name, path = os.fspath(name_or_path), _folder(name_or_path)
-    config, card, files, fits = _read_description(path)
+    config, tracker, card, files, fits = _read_description(path)
     arrays = path / "arrays"
     found = _digests(arrays)
     damaged = sorted(name for name in files if found.get(name) != files[name])
@@ -182,7 +190,7 @@ def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
             f"{path}: config.json does not fit the arrays ({len(wrong)} differ, the first is {wrong[0]});"
             " restore the config the weights were saved with"
         )
-    return Checkpoint(name, config, variables, card)
+    return Checkpoint(name, config, tracker, variables, card)
 
 
 def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -194,7 +202,7 @@ def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         InputError: there is no such checkpoint, or its description is damaged.
     """
-    return _read_description(_folder(name_or_path))[1]
+    return _read_description(_folder(name_or_path))[2]
 
 
 def _folder(name_or_path: str | os.PathLike[str]) -> pathlib.Path:
@@ -208,8 +216,10 @@ def _digests(folder: pathlib.Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def _read_description(path: pathlib.Path) -> tuple[NetworkConfig, dict[str, Any], dict[str, str], str | None]:
-    """The config, card, file digests, and digest of the config that fits, of a checkpoint folder."""
+def _read_description(
+    path: pathlib.Path,
+) -> tuple[NetworkConfig, TrackerConfig, dict[str, Any], dict[str, str], str | None]:
+    """Both configs, card, file digests, and digest of the config that fits, of a checkpoint folder."""
     file = path / "config.json"
     if not path.exists():
         names = ", ".join(embedded_names())
@@ -222,11 +232,15 @@ def _read_description(path: pathlib.Path) -> tuple[NetworkConfig, dict[str, Any]
         stored, values, files = description["format"], description["config"], description["files"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: damaged ({error}); copy or save the checkpoint again") from error
-    if stored != FORMAT:
+    if stored == 1:
+        description = upgraded(description)
+        values = description["config"]
+    elif stored != FORMAT:
         raise InputError(f"{file}: format {stored} is not known here; update ranet-jax or save the checkpoint again")
-    # Folders that do not say are older than the second network.
-    config = config_from_dict(description.get("model", "ranet"), values)
-    return config, description.get("card", {}), files, description.get("fits")
+    config = config_from_dict(description["model"], values)
+    tracker = TrackerConfig.from_dict(description["tracker"])
+    check_hints(config, tracker)
+    return config, tracker, description.get("card", {}), files, description.get("fits")
 
 
 def _config_digest(config: NetworkConfig) -> str:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ranet_jax import cli
+from ranet_jax.commands import segment as segment_command
 from ranet_jax.io.masks import read_label_map, write_label_map
 from ranet_jax.networks import MRNetConfig, RANetConfig
 from ranet_jax.weights import initial_variables, save_checkpoint
@@ -74,7 +75,9 @@ class Forgetful:
 
 
 def test_segment_says_where_an_object_is_missing(video, network, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_checkpoint_tracking", lambda options: (lambda size, objects: Forgetful(), {}))
+    monkeypatch.setattr(
+        segment_command, "_checkpoint_tracking", lambda options: (lambda size, objects: Forgetful(), {})
+    )
     assert segment(video, network) == 0
     missing, summary = capsys.readouterr().out.splitlines()
     assert missing == "object 5 is nowhere in frame2"

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Everything the extras `train`, `convert` and `dev` bring and the core may not need. flax itself brings optax.
 EXTRAS = (
-    *("torch", "grain", "tensorflow_datasets", "tensorboardX", "array_record", "matplotlib"),
+    *("torch", "grain", "tensorflow_datasets", "tensorboardX", "array_record", "matplotlib", "ml_collections"),
     *("chex", "beartype", "hypothesis"),
 )
 
@@ -27,7 +27,7 @@ def core_modules() -> list[str]:
     modules = []
     for path in sorted((ROOT / "ranet_jax").rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
-        if parts[1] in ("training", "data"):
+        if parts[1] in ("training", "data", "recipes"):
             continue
         modules.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
     # Online learning is for everybody who segments a video.

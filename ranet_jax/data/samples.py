@@ -32,9 +32,9 @@ def static_pair(rng: np.random.Generator, source: Source, index: int, config: Sa
         config: See `SampleConfig`.
 
     Returns:
-        `template_image`, `image`: uint8 (height, width, 3), RGB; `template_labels`, `labels`,
-        `previous_labels`: uint8 (height, width); `valid`: bool (max_objects,); `name`: str; with rollout 2
-        also `next_image`, `next_labels`, like `image`, `labels`. None if the image shows no object.
+        Template and current frame, with rollout 2 also the next one, as a clip: `images`: uint8 (2 or 3, height, width,
+        3), RGB; `labels`: uint8 (2 or 3, height, width); `previous_labels`, for the current frame: uint8 (height,
+        width); `valid`: bool (max_objects,); `name`: str. None if the image shows no object.
 
     Raises:
         UnreadableError: A file is missing or damaged.
@@ -144,11 +144,10 @@ def _as_pair(
     previous_labels = previous.labels
     if config.perturbation is not None:
         previous_labels = augment.perturb_labels(rng, previous_labels, config.perturbation)
-    sample: Sample = {"template_image": template.image, "template_labels": template.labels}
-    sample |= {"image": current.image, "labels": current.labels, "previous_labels": previous_labels}
-    if config.rollout == 2:
-        sample |= {"next_image": shots[3].image, "next_labels": shots[3].labels}
-    return sample | {"valid": valid, "name": name}
+    shown = [template, current, *shots[3:]]
+    images = np.stack([shot.image for shot in shown if shot.image is not None])
+    sample: Sample = {"images": images, "labels": np.stack([shot.labels for shot in shown])}
+    return sample | {"previous_labels": previous_labels, "valid": valid, "name": name}
 
 
 def _shuffled(rng: np.random.Generator, span: range) -> list[int]:

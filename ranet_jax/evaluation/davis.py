@@ -107,7 +107,7 @@ def evaluate_masks(
     """
     if workers is not None and workers < 1:
         raise InputError(f"{workers} workers cannot score anything: give 1 or more")
-    names = _chosen_sequences(tree, split, sequences)
+    names = choose_sequences(tree, split, sequences)
     _require_results(tree, split, results, names)
     workers = min(workers or _available_cores(), len(names))
     arguments = (itertools.repeat(tree), itertools.repeat(results), names)
@@ -120,6 +120,22 @@ def evaluate_masks(
                 pending = pool.map(_score_files, *arguments)
             scored = list(pending)
     return DavisScores(tuple(itertools.chain.from_iterable(scored)))
+
+
+def choose_sequences(tree: DavisTree, split: str, sequences: Sequence[str] | None) -> tuple[str, ...]:
+    """The sequences of a split, or those of it that are named, in the order of the split.
+
+    Raises:
+        InputError: the split does not exist, a sequence is not of it, or none is named.
+    """
+    names = tree.sequences(split)
+    if sequences is None:
+        return names
+    if unknown := [name for name in sequences if name not in names]:
+        raise InputError(f"split {split!r} of {tree.root} has no sequence {', '.join(unknown)}")
+    if not sequences:
+        raise InputError("no sequence is left to score: name at least one")
+    return tuple(name for name in names if name in sequences)
 
 
 def object_labels(tree: DavisTree, sequence: str) -> tuple[int, ...]:
@@ -210,17 +226,6 @@ def _read_pairs(
                 f"has the objects {', '.join(map(str, labels))} only"
             )
         yield truth, prediction
-
-
-def _chosen_sequences(tree: DavisTree, split: str, sequences: Sequence[str] | None) -> tuple[str, ...]:
-    names = tree.sequences(split)
-    if sequences is None:
-        return names
-    if unknown := [name for name in sequences if name not in names]:
-        raise InputError(f"split {split!r} of {tree.root} has no sequence {', '.join(unknown)}")
-    if not sequences:
-        raise InputError("no sequence is left to score: name at least one")
-    return tuple(name for name in names if name in sequences)
 
 
 def _require_results(tree: DavisTree, split: str, results: pathlib.Path, sequences: Sequence[str]) -> None:

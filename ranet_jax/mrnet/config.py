@@ -30,9 +30,8 @@ class MRNetConfig(NetworkConfig):
         decoder_features: channels after the first convolution and after each refinement; every refinement halves the
             stride. The paper's three lead from 1/32 to 1/4.
         decoder_blocks: residual blocks of a refinement.
-        merging: "softmax" (soft aggregation: odds normalised with the background's) or "maximum" (each by itself).
-        parts: which parts of a prediction are remembered and given out: "all" (paper) or "connected": those that hang
-            together with the object's previous mask, see `ranet_jax.tracker.presence`.
+        present: probability that some pixel must have for an object to be in a frame that is remembered.
+        hints: further maps of every object that the decoder reads; 0 in the paper. The tracker says what they are.
         dtype: compute dtype: "float32", "bfloat16", or "auto" (bfloat16 on GPU and TPU).
     """
 
@@ -42,8 +41,6 @@ class MRNetConfig(NetworkConfig):
         "backbone_norm": ("instance", "batch"),
         "mask_input": ("stem", "decoder"),
         "matching_stride": (16, 32),
-        "merging": ("maximum", "softmax"),
-        "parts": ("all", "connected"),
         "dtype": ("auto", "float32", "bfloat16"),
     }
 
@@ -58,8 +55,8 @@ class MRNetConfig(NetworkConfig):
     similarity_map: bool = True
     decoder_features: tuple[int, ...] = (256, 256, 256, 256)
     decoder_blocks: int = 1
-    merging: str = "softmax"
-    parts: str = "all"
+    present: float = 0.5
+    hints: int = 0
     dtype: str = "auto"
 
     def __post_init__(self) -> None:
@@ -78,6 +75,11 @@ class MRNetConfig(NetworkConfig):
             raise InputError(
                 f"config field decoder_features is {self.decoder_features}: give 1 to {most} positive channel counts"
             )
+
+    @property
+    def encodes_image_alone(self) -> bool:
+        """Whether the encoder sees no masks, so that all objects share a frame's features."""
+        return self.mask_input == "decoder"
 
     @property
     def history(self) -> int:
@@ -101,6 +103,5 @@ class MRNetConfig(NetworkConfig):
             "mask_input": "decoder",
             "matching_stride": 16,
             "decoder_features": (96, 64, 32),
-            "parts": "connected",
         }
         return cls(**(values | changes))

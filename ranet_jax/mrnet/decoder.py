@@ -25,10 +25,12 @@ class Encoded(NamedTuple):
     Attributes:
         skips: what the refinements read, coarse to fine.
         feature: F: what frames are compared by, and the decoder starts from.
+        maps: what tells an object from its background: c1 to c5; none where every object has features of its own.
     """
 
     skips: tuple[Float[Array, "..."], ...]
     feature: Float[Array, "b m h w c"]
+    maps: tuple[Float[Array, "..."], ...] = ()
 
 
 class PreActivationBlock(nn.Module):
@@ -76,9 +78,9 @@ class RefinementDecoder(nn.Module):
         Args:
             encoded: the frame.
             previous_masks: the masks it was, or here is, encoded with.
-            first_feature: F of frame 0.
-            first_mask: M of frame 0.
-            maps: what the Mask-Ranking Module hands over: similarity and mask, mask, or nothing.
+            first_feature: F of each object's reference (the paper's frame 0).
+            first_mask: M of it.
+            maps: what the Mask-Ranking Module hands over (similarity and mask, mask, or nothing), and hints.
 
         Returns:
             Float32 logits of every object by itself.
@@ -98,6 +100,9 @@ class RefinementDecoder(nn.Module):
         grid = (encoded.feature.shape[2], encoded.feature.shape[3])
         own = [pooled_masks(previous_masks, grid), first_mask] if late else []
         start = [join_objects(encoded.feature), join_objects(first_feature)]
+        if start[0].shape[0] < start[1].shape[0]:
+            # Objects with references of their own, of a frame whose features they share.
+            start[0] = jnp.repeat(start[0], start[1].shape[0] // start[0].shape[0], axis=0)
         conv = lambda size, name: Convolution(size, dtype=self.dtype, name=name)
         x = with_masks(conv(features[0], "start"), start, [*own, *maps])
         for i, (size, skip) in enumerate(zip(features[1:], encoded.skips, strict=True), start=1):

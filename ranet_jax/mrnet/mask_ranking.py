@@ -16,7 +16,7 @@ from ranet_jax.nn import l2_normalise
 
 
 class Selected(NamedTuple):
-    """The candidate chosen for every object, and what it was chosen by; candidates are frame 0, then oldest first.
+    """The candidate chosen for every object, and what it was chosen by; candidates are references, then oldest first.
 
     Attributes:
         similarity: S of the chosen candidate, in [-1, 1] times its mask, float32.
@@ -92,23 +92,25 @@ def choose(
     similarities: Float[Array, "b n s h w"],
     masks: Float[Array, "b n s h w"],
     frames: Int32[Array, "s"],
-    exists: Bool[Array, "s"],
+    exists: Bool[Array, "b n s"],
 ) -> Selected:
     """The candidate with the largest V for every object (Eq. 4); the first of equals, which is the oldest.
 
     Args:
         similarities: S of every candidate.
-        masks: their masks; a candidate without foreground shows nothing and is not chosen, but for frame 0.
-        frames: their numbers, frame 0 first.
-        exists: which of them there are.
+        masks: their masks; a candidate without foreground shows nothing and is not chosen, but for a first one.
+        frames: their numbers, references first (the paper has one, frame 0).
+        exists: which of them there are for each object: a reference gives the masks of some.
 
     Returns:
-        The choice; frame 0 where nothing else can be chosen. Gradients reach the chosen maps, not the choice.
+        The choice; the first that exists where nothing else can be chosen. Gradients reach the chosen maps, not the
+        choice.
     """
     b, n, s, h, w = masks.shape
     flat = lambda x: x.reshape(b, n * s, h, w)
     score, present = (x.reshape(b, n, s) for x in foreground_average(flat(similarities), flat(masks)))
-    eligible = (exists[None, None] & present).at[:, :, 0].set(True)
+    first = jnp.arange(s)[None, None] == jnp.argmax(exists, axis=-1)[..., None]
+    eligible = (exists & present) | first
     index = jnp.argmax(jnp.where(eligible, jax.lax.stop_gradient(score), -jnp.inf), axis=-1)
     # A product with a one-hot vector rather than a gather: its gradient is a product too.
     one_hot = jax.nn.one_hot(index, s, dtype=jnp.float32)

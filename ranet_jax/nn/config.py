@@ -18,7 +18,7 @@ class NetworkConfig:
         backbone: a key of `ranet_jax.backbones.BACKBONES`.
         backbone_norm: "instance" or "batch".
         input_size: height and width of the network's input.
-        merging: how objects become labels.
+        hints: further maps of every object that the decoder reads.
         dtype: compute dtype.
     """
 
@@ -28,8 +28,13 @@ class NetworkConfig:
     backbone: str
     backbone_norm: str
     input_size: tuple[int, int]
-    merging: str
+    hints: int
     dtype: str
+
+    @property
+    def encodes_image_alone(self) -> bool:
+        """Whether the encoder sees no masks, so that all objects share a frame's features."""
+        return True
 
     def __post_init__(self) -> None:
         """Checks the values.
@@ -38,15 +43,9 @@ class NetworkConfig:
             InputError: a value is not of its field's type or not among those it takes, or the input size
                 is not a multiple of 32.
         """
-        for field in _fields(self):
-            value = getattr(self, field.name)
-            kind = type(field.default)
-            if not isinstance(value, (int, float) if kind is float else kind):
-                raise InputError(f"config field {field.name} is {value!r}: it must be of type {kind.__name__}")
-            choices = self.CHOICES.get(field.name, (value,))
-            if value not in choices:
-                listed = ", ".join(repr(choice) for choice in choices)
-                raise InputError(f"config field {field.name} is {value!r}: choose one of {listed}")
+        check_values(self, "config field ", self.CHOICES)
+        if self.hints < 0:
+            raise InputError(f"config field hints is {self.hints}: it must be 0 or more")
         if any(size % 32 or size <= 0 for size in self.input_size):
             height, width = self.input_size
             raise InputError(f"config field input_size is {height}x{width}: both must be multiples of 32")
@@ -58,17 +57,50 @@ class NetworkConfig:
         Raises:
             InputError: a field is unknown or has a wrong value.
         """
-        known = {field.name for field in _fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            listed = ", ".join(sorted(known))
-            raise InputError(f"{cls.TITLE}'s config has no field {', '.join(unknown)}: it has {listed}")
-        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**fields)
+        return from_values(cls, values, f"{cls.TITLE}'s config")
 
     def to_dict(self) -> dict[str, Any]:
         """Field values as JSON can hold them; `from_dict` is the inverse."""
         return {field.name: getattr(self, field.name) for field in _fields(self)}
+
+
+def check_values(config: Any, prefix: str, choices: dict[str, tuple[Any, ...]] | None = None) -> None:
+    """Checks a frozen dataclass's values against the types of their defaults.
+
+    Args:
+        config: the dataclass.
+        prefix: what comes before a field's name in messages.
+        choices: the values that a field takes, where they are few.
+
+    Raises:
+        InputError: a value is not of its field's type or not among those it takes.
+    """
+    for field in _fields(config):
+        value, kind = getattr(config, field.name), type(field.default)
+        if not isinstance(value, (int, float) if kind is float else kind):
+            raise InputError(f"{prefix}{field.name} is {value!r}: it must be of type {kind.__name__}")
+        allowed = (choices or {}).get(field.name, (value,))
+        if value not in allowed:
+            listed = ", ".join(repr(choice) for choice in allowed)
+            raise InputError(f"{prefix}{field.name} is {value!r}: choose one of {listed}")
+
+
+def from_values(cls: type[Any], values: dict[str, Any], title: str) -> Any:
+    """A frozen dataclass from JSON values (lists become tuples).
+
+    Args:
+        cls: the dataclass.
+        values: by field.
+        title: what messages call it.
+
+    Raises:
+        InputError: a field is unknown, or `cls` refuses a value.
+    """
+    known = {field.name for field in _fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise InputError(f"{title} has no field {', '.join(unknown)}: it has {', '.join(sorted(known))}")
+    return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
 def _fields(config: Any) -> tuple[Any, ...]:

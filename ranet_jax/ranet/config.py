@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any, ClassVar
 
-from ranet_jax.errors import InputError
 from ranet_jax.nn.config import NetworkConfig
 
 
@@ -28,24 +27,17 @@ class RANetConfig(NetworkConfig):
         correlation: False concatenates the two frames' features instead (Table 5, -CL).
         ranking: "ram", or Table 4's "none" (all maps in template order) and "maximum" (one map a branch).
         kept_maps: maps kept for each branch.
+        score_scale: what the ranking network's term counts beside a map's maximum.
+        background_threshold: share of a template position outside the object from which "single" takes it for
+            background.
         ranking_features: channels of the ranking network.
         ranking_planes: planes of its bottleneck; 0 leaves the bottleneck out.
         ranking_gradient: "straight_through" multiplies kept maps by `1 + R - stop_gradient(R)`, so that scores learn;
             "none" leaves the ranking network without a gradient, as the released forward pass does.
         previous_mask: False gives the decoder zeros instead of the previous mask (Table 5, -PM).
-        target_model: True gives the decoder, beside the kept maps, the scores of a linear classifier fitted to the
-            first frame, see `ranet_jax.tracker.target`; no part of the paper.
-        target_update: True makes the tracker fit that model anew with every frame that it has segmented, and drop
-            predictions that the first frame's model does not recognise.
         decoder: "pyramid" (released) or "lite".
         multiscale_dilations: of the pyramid decoder; (1, 3, 6) released, (1, 6, 9) in the supplementary file.
-        crop: how the tracker cuts the network's input from a frame: "clip" (released: the box is clipped to the frame
-            brought to `input_size`) or "pad" (the box keeps its shape, in the frame's own pixels; mean colour outside).
-        crop_scale: how many times the object's extent a box is high and wide.
-        parts: which parts of a prediction the tracker keeps: "all" (released) or "connected": those that hang together
-            with the object's previous mask, see `ranet_jax.tracker.presence`.
-        merging: "maximum" (released: p > 0.5 and the largest of all objects) or "softmax" (paper: over the objects'
-            logits, the background's from the product of complements).
+        hints: further maps of every object that the decoder reads; 0 in the paper. The tracker says what they are.
         dtype: compute dtype: "float32", "bfloat16", or "auto" (bfloat16 on GPU and TPU).
     """
 
@@ -58,9 +50,6 @@ class RANetConfig(NetworkConfig):
         "ranking": ("ram", "none", "maximum"),
         "ranking_gradient": ("straight_through", "none"),
         "decoder": ("pyramid", "lite"),
-        "crop": ("clip", "pad"),
-        "parts": ("all", "connected"),
-        "merging": ("maximum", "softmax"),
         "dtype": ("auto", "float32", "bfloat16"),
     }
 
@@ -76,29 +65,16 @@ class RANetConfig(NetworkConfig):
     correlation: bool = True
     ranking: str = "ram"
     kept_maps: int = 256
+    score_scale: float = 0.2
+    background_threshold: float = 0.9
     ranking_features: int = 128
     ranking_planes: int = 32
     ranking_gradient: str = "straight_through"
     previous_mask: bool = True
-    target_model: bool = False
-    target_update: bool = False
     decoder: str = "pyramid"
     multiscale_dilations: tuple[int, int, int] = (1, 3, 6)
-    crop: str = "clip"
-    crop_scale: float = 1.5
-    parts: str = "all"
-    merging: str = "maximum"
+    hints: int = 0
     dtype: str = "auto"
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            InputError: as for every network, or there is no target model to update.
-        """
-        super().__post_init__()
-        if self.target_update and not self.target_model:
-            raise InputError("config field target_update is True without a target_model: set both or neither")
 
     @classmethod
     def lite(cls, **changes: Any) -> "RANetConfig":
@@ -116,10 +92,6 @@ class RANetConfig(NetworkConfig):
             "ranking_features": 64,
             "ranking_planes": 0,
             "decoder": "lite",
-            "crop": "pad",
-            "target_model": True,
-            "target_update": True,
-            "crop_scale": 1.6,
-            "parts": "connected",
+            "hints": 1,
         }
         return cls(**(values | changes))

@@ -114,7 +114,7 @@ class PyramidDecoder(nn.Module):
         pyramid: Pyramid,
         maps: Float[Array, "b n 2 h w k"],
         previous_masks: Float[Array, "b height width n"],
-        target_scores: Float[Array, "b n h8 w8"] | None = None,
+        hints: Float[Array, "b n h8 w8 hints"] | None = None,
     ) -> tuple[Float[Array, "b height width n"], Intermediates]:
         """Decodes all objects of an image.
 
@@ -122,7 +122,7 @@ class PyramidDecoder(nn.Module):
             pyramid: of the current frame.
             maps: kept maps of both branches.
             previous_masks: of the previous frame, in [0, 1].
-            target_scores: of the target model, where there is one.
+            hints: further maps of every object, as many as the config says; None for none.
 
         Returns:
             Float32 logits, and `merged` (b, n, 2, h/8, w/8, 128), `level1` and `level2` (b * n, ...).
@@ -145,7 +145,7 @@ class PyramidDecoder(nn.Module):
             axis=-1,
         )
         level = lambda features, planes, name, last=False: Level(features, planes, dilations, dtype, last, name=name)
-        x = jnp.concatenate([branches, previous, *_score_channels(target_scores, dtype)], axis=-1)
+        x = jnp.concatenate([branches, previous, *_hint_channels(hints, dtype)], axis=-1)
         level1 = level((256, 256, 128), 64, "level1")(x, skips(1, pyramid.c3, pyramid.c4, pyramid.c5, (1, 2, 4)))
         level2 = level((128, 64, 32), 16, "level2")(level1, skips(2, pyramid.c2, pyramid.c3, pyramid.c4, (1, 2, 4)))
         skips3 = skips(3, pyramid.c1, pyramid.c2, pyramid.c3, (1, 2, 4))
@@ -171,7 +171,7 @@ class LiteDecoder(nn.Module):
         pyramid: Pyramid,
         maps: Float[Array, "b n 2 h w k"],
         previous_masks: Float[Array, "b height width n"],
-        target_scores: Float[Array, "b n h8 w8"] | None = None,
+        hints: Float[Array, "b n h8 w8 hints"] | None = None,
     ) -> tuple[Float[Array, "b height width n"], Intermediates]:
         """Decodes all objects of an image; arguments and results as `PyramidDecoder`'s, at 1/8 for `merged`."""
         b, n = maps.shape[:2]
@@ -194,7 +194,7 @@ class LiteDecoder(nn.Module):
             upsample(head(32, "skip1_2", 1)(pyramid.c4), 2),
             upsample(head(32, "skip1_3", 1)(pyramid.c5), 4),
         ]
-        x = jnp.concatenate([branches, previous(eighth), *_score_channels(target_scores, self.dtype)], axis=-1)
+        x = jnp.concatenate([branches, previous(eighth), *_hint_channels(hints, self.dtype)], axis=-1)
         x = head(96, "level1_1")(x, jnp.concatenate(skips, axis=-1))
         x = head(64, "level1_3")(head(64, "level1_2")(x))
         level1 = upsample(x, 2)
@@ -207,11 +207,11 @@ class LiteDecoder(nn.Module):
         return logits, {"merged": merged, "level1": level1, "level2": level2}
 
 
-def _score_channels(scores: Float[Array, "b n h w"] | None, dtype: Any) -> list[jax.Array]:
-    """The target model's scores and their negatives, (b * n, h, w, 1): a head's ReLU drops what is below the mean."""
-    if scores is None:
+def _hint_channels(hints: Float[Array, "b n h w hints"] | None, dtype: Any) -> list[jax.Array]:
+    """Hints and their negatives, (b * n, h, w, 2 hints): a head's ReLU drops what is below the mean."""
+    if hints is None:
         return []
-    joined = join_objects(scores)[..., None].astype(dtype)
+    joined = join_objects(hints).astype(dtype)
     return [joined, -joined]
 
 

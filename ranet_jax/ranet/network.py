@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from ranet_jax.backbones import Pyramid, backbone
 from ranet_jax.nn import (
@@ -20,8 +20,7 @@ from ranet_jax.nn import (
 from ranet_jax.ranet.config import RANetConfig
 from ranet_jax.ranet.correlation import correlate
 from ranet_jax.ranet.decoder import DECODERS
-from ranet_jax.ranet.ranking import Ranked, Ranking, branch_weights
-from ranet_jax.tracker.target import TARGET_GAIN, TargetMemory, fit_target_model, second_view, target_scores
+from ranet_jax.ranet.ranking import Ranked, Ranking, branch_weights, oriented
 
 
 class Features(NamedTuple):
@@ -30,28 +29,28 @@ class Features(NamedTuple):
     pyramid: Pyramid
     matching: Float[Array, "b h w c"]
 
-
-def split_features(features: Features, parts: int) -> list[Features]:
-    """Features of a batch of several sets of frames, set by set."""
-    leaves, structure = jax.tree.flatten(features)
-    split = [jnp.split(leaf, parts) for leaf in leaves]
-    return [jax.tree.unflatten(structure, [part[i] for part in split]) for i in range(parts)]
+    @property
+    def maps(self) -> tuple[Float[Array, "b _h _w _c"], ...]:
+        """What tells an object from its background: c1 to c4 and the matching feature."""
+        return (*self.pyramid[:4], self.matching)
 
 
-class Template(NamedTuple):
-    """What is kept of the first frame.
+class Memory(NamedTuple):
+    """What is kept of the reference frames, one after another; its size never grows.
 
     Attributes:
         feature: matching feature pooled to the template grid (after normalisation, not normalised again), row-major.
-        weights: area of each label at each template position in [0, 1], background first.
-        valid: objects that have any foreground; the others are padding.
-        target: classifier of each object, and what it was fitted to; None where the config has no `target_model`.
+        weights: area of each label at each position in [0, 1], background first.
+        known: whose mask each of the r references gives; t is r times the template grid.
     """
 
     feature: Float[Array, "b t c"]
     weights: Float[Array, "b t labels"]
-    valid: Bool[Array, "b n"]
-    target: TargetMemory | None = None
+    known: Bool[Array, "b r n"]
+
+    def with_references_of(self, other: "Memory") -> "Memory":
+        """This memory with another's references: all that there is."""
+        return other
 
 
 class MatchingHead(nn.Module):
@@ -82,14 +81,15 @@ class ConcatenatedFeatures(nn.Module):
     config: RANetConfig
 
     @nn.compact
-    def __call__(self, template: Template, matching: Float[Array, "b h w c"]) -> Ranked:
-        """The template's features enter at their own place, weighted by the branch's mask, next to the current ones."""
+    def __call__(self, memory: Memory, matching: Float[Array, "b h w c"]) -> Ranked:
+        """References' features enter at their own place, weighted by the branch's mask, next to the current ones."""
         b, h, w, c = matching.shape
-        weights = branch_weights(template.weights, self.config.objects)
-        n, k = weights.shape[1], self.config.kept_maps
-        rows, columns = self.config.template_grid
-        masked = template.feature[:, None, None] * weights[..., None]
-        masked = jax.image.resize(masked.reshape(-1, rows, columns, c), (b * n * 2, h, w, c), "bilinear")
+        weights = branch_weights(memory.weights, memory.known, self.config)
+        n, k, r = weights.shape[1], self.config.kept_maps, memory.known.shape[1]
+        masked = memory.feature[:, None, None] * weights[..., None]
+        masked = jnp.sum(masked.reshape(b, n, 2, r, -1, c), axis=3) / r
+        grid = oriented(self.config.template_grid, matching)
+        masked = jax.image.resize(masked.reshape(-1, *grid, c), (b * n * 2, h, w, c), "bilinear")
         current = jnp.repeat(matching, n * 2, axis=0)
         head = HeadConvolution(k, 1, dtype=compute_dtype(self.config.dtype), name="head")
         maps = head(jnp.concatenate([current, masked], axis=-1)).astype(jnp.float32)
@@ -98,20 +98,22 @@ class ConcatenatedFeatures(nn.Module):
 
 
 class RANet(nn.Module):
-    """The network; its methods are the stages that a tracker runs apart.
+    """The network; its methods are what the tracker asks of any network, and the stages they are made of.
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from ranet_jax.networks import RANet, RANetConfig
+        >>> from ranet_jax.ranet import RANet, RANetConfig
         >>> from ranet_jax.weights import initial_variables
-        >>> model = RANet(RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6)))
+        >>> config = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6), hints=0)
+        >>> model = RANet(config)
         >>> image, masks = jnp.zeros((1, 64, 96, 3)), jnp.ones((1, 64, 96, 2))
         >>> @jax.jit
         ... def segment(variables, first, masks, current):
-        ...     template = model.apply(variables, first, masks, method="encode_template")
-        ...     logits, intermediates = model.apply(variables, current, template, masks)
-        ...     return jax.nn.sigmoid(logits), intermediates["ranked"].order
-        >>> probability, order = segment(initial_variables(model.config), image, masks, image)
+        ...     apply = lambda method, *arguments: model.apply(variables, *arguments, method=method)
+        ...     memory = apply("remember", apply("encode", first), masks)
+        ...     logits, reading = apply("read", memory, apply("encode", current), masks)
+        ...     return jax.nn.sigmoid(logits), reading["ranked"].order
+        >>> probability, order = segment(initial_variables(config), image, masks, image)
         >>> probability.shape, order.shape
         ((1, 64, 96, 2), (1, 2, 2, 128))
     """
@@ -130,111 +132,131 @@ class RANet(nn.Module):
             self.concatenated = ConcatenatedFeatures(config)
         self.decoder = DECODERS[config.decoder](config, dtype)
 
-    def features(self, image: Float[Array, "b height width 3"]) -> Features:
-        """Encodes normalised frames (see `ranet_jax.backbones.normalise`); sizes are multiples of 32."""
+    def encode(
+        self, image: Float[Array, "b height width 3"], previous: Float[Array, "b height width n"] | None = None
+    ) -> Features:
+        """Encodes normalised frames (see `ranet_jax.backbones.normalise`); sizes are multiples of 32.
+
+        Args:
+            image: the frames.
+            previous: of no use to this network's encoder.
+        """
         pyramid = self.backbone(image)
         return Features(pyramid, self.matching_head(pyramid))
 
-    def encode_template(
-        self, image: Float[Array, "b height width 3"], masks: Float[Array, "b height width n"]
-    ) -> Template:
-        """Encodes the first frame with its objects' masks (in [0, 1], disjoint; an all-zero mask is padding)."""
-        if not self.config.target_model:
-            return self.template_from_features(self.features(image), masks)
-        features, second = split_features(self.features(jnp.concatenate([image, second_view(image)])), 2)
-        return self.template_from_features(features, masks, second)
-
-    def template_from_features(
-        self, features: Features, masks: Float[Array, "b height width n"], second: Features | None = None
-    ) -> Template:
-        """`encode_template` where the frame is encoded already.
+    def empty(self, seen: Features, objects: int, references: int, frames: int | None = None) -> Memory:
+        """Memory without any reference.
 
         Args:
-            features: of the first frame.
-            masks: its objects, as above.
-            second: features of `second_view` of it, for the target model; without them it is fitted to the frame alone.
+            seen: any frame, for its shapes.
+            objects: how many there is room for.
+            references: how many there is room for.
+            frames: of no use to this network, which remembers references only.
         """
-        matching = features.matching
-        b, *_, c = matching.shape
-        grid = self.config.template_grid
-        feature = adaptive_average_pool(matching, grid).reshape(b, -1, c)
-        background = 1.0 - jnp.sum(masks, axis=-1, keepdims=True)
-        labels = jnp.concatenate([background, masks], axis=-1)
-        weights = adaptive_average_pool(labels, grid).reshape(b, feature.shape[1], -1)
-        target = None
-        if self.config.target_model:
-            views = [(features, masks)] if second is None else [(features, masks), (second, second_view(masks))]
-            target = fit_target_model([view for view, _ in views], [view for _, view in views])
-        return Template(feature, weights, foreground_present(masks), target)
+        b, *_, c = seen.matching.shape
+        t = references * self.config.template_grid[0] * self.config.template_grid[1]
+        return Memory(
+            jnp.zeros((b, t, c)), jnp.zeros((b, t, objects + 1)), jnp.zeros((b, references, objects), jnp.bool_)
+        )
 
-    def rank(self, template: Template, matching: Float[Array, "b h w c"]) -> Ranked:
-        """Correlates a frame with the template and keeps the best maps of every object."""
-        return self._rank(template, matching)[0]
+    def write_reference(
+        self,
+        memory: Memory,
+        seen: Features,
+        masks: Float[Array, "b height width n"],
+        known: Bool[Array, "b n"],
+        slot: Int[Array, ""] | int,
+    ) -> Memory:
+        """Memory with a reference frame in a slot, instead of what was there.
+
+        Args:
+            memory: so far.
+            seen: the frame.
+            masks: all objects in it, in [0, 1], disjoint.
+            known: whose masks are given; the others are the tracker's own.
+            slot: which, from 0.
+        """
+        grid = oriented(self.config.template_grid, seen.matching)
+        feature = adaptive_average_pool(seen.matching, grid).reshape(
+            memory.feature.shape[0], -1, seen.matching.shape[-1]
+        )
+        labels = jnp.concatenate([1.0 - jnp.sum(masks, axis=-1, keepdims=True), masks], axis=-1)
+        weights = adaptive_average_pool(labels, grid).reshape(*feature.shape[:2], -1)
+        if memory.known.shape[1] == 1:
+            return Memory(feature, weights, known[:, None])
+        write = lambda all_of_them, own, place: jax.lax.dynamic_update_slice_in_dim(all_of_them, own, place, axis=1)
+        first = slot * feature.shape[1]
+        return Memory(
+            write(memory.feature, feature, first),
+            write(memory.weights, weights, first),
+            write(memory.known, known[:, None], slot),
+        )
+
+    def write_recent(self, memory: Memory, seen: Features, masks: Float[Array, "b height width n"]) -> Memory:
+        """The memory as it is: of frames that were segmented, this network keeps the previous mask alone."""
+        return memory
+
+    def remember(self, seen: Features, masks: Float[Array, "b height width n"]) -> Memory:
+        """Memory with one reference, every object of which is given; one without any foreground is padding."""
+        memory = self.empty(seen, masks.shape[-1], 1)
+        return self.write_reference(memory, seen, masks, foreground_present(masks), 0)
+
+    def read(
+        self,
+        memory: Memory,
+        seen: Features,
+        previous: Float[Array, "b height width n"],
+        hints: Float[Array, "b n h8 w8 hints"] | None = None,
+    ) -> tuple[Float[Array, "b height width n"], dict[str, Any]]:
+        """Segments a frame.
+
+        Args:
+            memory: with the references.
+            seen: the frame.
+            previous: masks of the frame before, in [0, 1].
+            hints: as many maps at 1/8 as the config says; None where it says 0.
+
+        Returns:
+            Float32 logits of every object by itself, and by name: `similarity` (b, h, w, t), `rank_score` (raw),
+            `ranked`, `merged`, `level1`, `level2`. What a caller does not use, jit leaves out.
+        """
+        ranked, ranking = self.rank(memory, seen.matching)
+        logits, decoding = self.decode(seen.pyramid, ranked, previous, hints)
+        return logits, {"ranked": ranked} | ranking | decoding
+
+    def rank(self, memory: Memory, matching: Float[Array, "b h w c"]) -> tuple[Ranked, dict[str, jax.Array]]:
+        """Correlates a frame with the references and keeps the best maps of every object."""
+        if not self.config.correlation:
+            return self.concatenated(memory, matching), {}
+        similarity = correlate(memory.feature, matching)
+        ranked, raw = self.ranking(similarity, memory.weights, memory.known)
+        return ranked, {"similarity": similarity, "rank_score": raw}
 
     def decode(
         self,
         pyramid: Pyramid,
         ranked: Ranked,
-        previous_masks: Float[Array, "b height width n"],
-        scores: Float[Array, "b n h8 w8"] | None = None,
-    ) -> Float[Array, "b height width n"]:
-        """Float32 logits of every object.
+        previous: Float[Array, "b height width n"],
+        hints: Float[Array, "b n h8 w8 hints"] | None = None,
+    ) -> tuple[Float[Array, "b height width n"], dict[str, jax.Array]]:
+        """Float32 logits of every object, and the decoder's intermediates.
 
         Args:
             pyramid: of the current frame.
             ranked: its similarity maps, from `rank`.
-            previous_masks: in [0, 1]; ignored where the config says so.
-            scores: from `score`.
+            previous: masks in [0, 1]; ignored where the config says so.
+            hints: see `read`.
         """
-        return self._decode(pyramid, ranked, previous_masks, scores)[0]
-
-    def score(self, template: Template, features: Features) -> Float[Array, "b n h8 w8"] | None:
-        """The target model's scores of a frame; None where the config has no `target_model`."""
-        return None if template.target is None else target_scores(template.target.model, *features)
+        if not self.config.previous_mask:
+            previous = jnp.zeros_like(previous)
+        if hints is None and self.config.hints:
+            # How `init` builds the parameters; a tracker whose config lacks what this one reads is refused before.
+            hints = jnp.zeros((*ranked.maps.shape[:2], *pyramid.c3.shape[1:3], self.config.hints))
+        return self.decoder(pyramid, ranked.maps, previous, hints)
 
     def __call__(
-        self,
-        image: Float[Array, "b height width 3"],
-        template: Template | Float[Array, "b height width n"],
-        previous_masks: Float[Array, "b height width n"] | None = None,
+        self, image: Float[Array, "b height width 3"], masks: Float[Array, "b height width n"]
     ) -> tuple[Float[Array, "b height width n"], dict[str, Any]]:
-        """Segments a frame.
-
-        Args:
-            image: the normalised current frame.
-            template: of the first frame; masks in its place make the frame its own template, which is how
-                `init(key, image, masks)` builds the parameters.
-            previous_masks: masks of the previous frame, in [0, 1]; by default `template`, where that is masks.
-
-        Returns:
-            Float32 logits, and by name: `pyramid`, `matching`, `similarity` (b, h, w, t), `rank_score` (raw),
-            `ranked`, `merged`, `level1`, `level2`. What a caller does not use, jit leaves out.
-        """
-        features = self.features(image)
-        if not isinstance(template, Template):
-            previous_masks = template if previous_masks is None else previous_masks
-            template = self.template_from_features(features, template)
-        assert previous_masks is not None, "previous_masks may be left out only where masks stand for the template"
-        ranked, ranking = self._rank(template, features.matching)
-        scores = self.score(template, features)
-        logits, decoding = self._decode(features.pyramid, ranked, previous_masks, scores)
-        intermediates: dict[str, Any] = {**features._asdict(), "ranked": ranked}
-        return logits, intermediates | ranking | decoding
-
-    def _rank(self, template: Template, matching: jax.Array) -> tuple[Ranked, dict[str, jax.Array]]:
-        if not self.config.correlation:
-            return self.concatenated(template, matching), {}
-        similarity = correlate(template.feature, matching)
-        ranked, raw = self.ranking(similarity, template.weights, template.valid)
-        return ranked, {"similarity": similarity, "rank_score": raw}
-
-    def _decode(
-        self, pyramid: Pyramid, ranked: Ranked, previous_masks: jax.Array, scores: jax.Array | None
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        if not self.config.previous_mask:
-            previous_masks = jnp.zeros_like(previous_masks)
-        logits, intermediates = self.decoder(pyramid, ranked.maps, previous_masks, scores)
-        if scores is not None:
-            enlarged = upsample(jnp.moveaxis(scores, 1, -1), previous_masks.shape[1] // scores.shape[2])
-            logits = logits + TARGET_GAIN * (enlarged - 0.5)
-        return logits, intermediates
+        """Segments a frame that is its own reference, which is how `init(key, image, masks)` builds the parameters."""
+        seen = self.encode(image)
+        return self.read(self.remember(seen, masks), seen, masks)

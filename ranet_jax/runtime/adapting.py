@@ -37,7 +37,7 @@ class AdaptingTracker:
     adapt: Adaptation
 
     def init(
-        self, variables: Any, frame: UInt8[jax.Array, "h w 3"], label_map: UInt8[jax.Array, "h w"]
+        self, variables: Any, frame: UInt8[jax.Array, "h w 3"], label_map: UInt8[jax.Array, "h w"], **to_come: Any
     ) -> AdaptedState:
         """Adapts the variables, and starts the tracker with the result; see `Tracker`.
 
@@ -45,11 +45,23 @@ class AdaptingTracker:
             Exception: whatever `adapt` and the tracker raise.
         """
         adapted = jax.device_put(self.adapt(variables, np.asarray(frame), np.asarray(label_map)))
-        return AdaptedState(adapted, self.tracker.init(adapted, frame, label_map))
+        return AdaptedState(adapted, self.tracker.init(adapted, frame, label_map, **to_come))
 
     def step(
         self, variables: Any, state: AdaptedState, frame: UInt8[jax.Array, "h w 3"]
     ) -> tuple[AdaptedState, jax.Array, Any]:
         """Segments the next frame with the video's weights; `variables` are not looked at."""
         new_state, label_map, probability = self.tracker.step(state.variables, state.state, frame)
+        return AdaptedState(state.variables, new_state), label_map, probability
+
+    def annotate(
+        self,
+        variables: Any,
+        state: AdaptedState,
+        frame: UInt8[jax.Array, "h w 3"],
+        label_map: UInt8[jax.Array, "h w"],
+    ) -> tuple[AdaptedState, jax.Array, Any]:
+        """Segments the next frame, for which masks are given, with the weights fitted to the first one."""
+        annotate = self.tracker.annotate  # type: ignore[attr-defined]
+        new_state, label_map, probability = annotate(state.variables, state.state, frame, label_map)
         return AdaptedState(state.variables, new_state), label_map, probability

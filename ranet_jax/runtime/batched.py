@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from ranet_jax.errors import InputError
-from ranet_jax.tracker.mrnet_tracker import MRNetTracker
-from ranet_jax.tracker.ranet_tracker import RANetTracker
+from ranet_jax.tracker import Tracker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +29,12 @@ class BatchedTracker:
         tracker: of one video.
 
     Example:
-        >>> from ranet_jax.networks import RANetConfig
+        >>> from ranet_jax.ranet import RANetConfig
+        >>> from ranet_jax.tracker import TrackerConfig
         >>> from ranet_jax.weights import initial_variables
-        >>> config = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6))
+        >>> config = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6), hints=0)
         >>> variables = initial_variables(config)
-        >>> tracker = BatchedTracker(RANetTracker(config, frame_size=(48, 80)))
+        >>> tracker = BatchedTracker(Tracker(config, TrackerConfig(), frame_size=(48, 80)))
         >>> frames, labels = np.zeros((3, 48, 80, 3), np.uint8), np.zeros((3, 48, 80), np.uint8)
         >>> labels[:, 10:30, 20:50] = 7
         >>> state = tracker.init(variables, frames, labels)
@@ -43,7 +43,7 @@ class BatchedTracker:
         ((3, 48, 80), (3, 48, 80, 1))
     """
 
-    tracker: RANetTracker | MRNetTracker
+    tracker: Tracker
 
     def init(
         self,
@@ -98,9 +98,7 @@ def _stack(states: list[Any]) -> Any:
 
 
 @functools.partial(jax.jit, static_argnames=("tracker",), donate_argnames=("state",))
-def _step(
-    variables: Any, state: Any, frames: jax.Array, *, tracker: RANetTracker | MRNetTracker
-) -> tuple[Any, jax.Array, jax.Array]:
+def _step(variables: Any, state: Any, frames: jax.Array, *, tracker: Tracker) -> tuple[Any, jax.Array, jax.Array]:
     # A scalar stays one for all: MRNet then reads its ring buffer by one slice, where a frame number for each video
     # would make a gather of it.
     axes = jax.tree.map(lambda leaf: 0 if leaf.ndim else None, state)

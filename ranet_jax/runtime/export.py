@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import json
 import pathlib
@@ -17,9 +18,10 @@ from ranet_jax import __version__
 from ranet_jax.errors import InputError
 from ranet_jax.io.atomic import atomic_file
 from ranet_jax.nn import compute_dtype
-from ranet_jax.runtime.program import DESCRIPTION, FORMAT, INIT, STEP, WEIGHTS, is_program
-from ranet_jax.tracker.make import make_tracker
+from ranet_jax.runtime.program import DESCRIPTION, FORMAT, FUNCTIONS, WEIGHTS, is_program
+from ranet_jax.tracker import Tracker
 from ranet_jax.tracker.objects import object_bucket
+from ranet_jax.tracker.references import reference_bucket
 from ranet_jax.weights import Checkpoint
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -31,6 +33,7 @@ def export_program(
     frame_size: tuple[int, int],
     *,
     objects: int = 1,
+    references: int = 1,
     dtype: str | None = None,
 ) -> dict[str, Any]:
     """Writes one file that tracks objects in video of one size, on a CPU, a CUDA GPU or a TPU.
@@ -43,6 +46,8 @@ def export_program(
         path: of the file.
         frame_size: height and width of the frames, any.
         objects: the most there may be; the program has room for the next of 1 to 6, 8, 12, 16.
+        references: frames with masks that it remembers; room for the next of 1, 2, 4, 8. Further ones push out older
+            ones.
         dtype: "float32" or "bfloat16", which computes in it; by default what the checkpoint's config means on this
             machine.
 
@@ -54,7 +59,7 @@ def export_program(
             be written or is one that is no program.
     """
     path = pathlib.Path(path)
-    slots = object_bucket(objects)
+    room = object_bucket(objects)
     if min(frame_size) < 1:
         raise InputError(f"frames of size {frame_size[0]}x{frame_size[1]} are not possible: give positive numbers")
     if path.is_file() and not is_program(path):
@@ -65,20 +70,23 @@ def export_program(
         "network": config.NETWORK,
         "checkpoint": pathlib.Path(checkpoint.name).name,  # the folder above it is nobody's business
         "frame_size": list(frame_size),
-        "objects": slots,
+        "objects": room,
+        "references": reference_bucket(references),
         "platforms": list(PLATFORMS),
         "config": config.to_dict(),
+        "tracker": checkpoint.tracker.to_dict(),
         "card": checkpoint.card,
         "ranet_jax": __version__,
         "jax": jax.__version__,
     }
     with atomic_file(path) as temporary:
-        init, step = _exported(config, checkpoint.variables, frame_size, slots)
-        description["calling_convention"] = step.calling_convention_version
+        tracker = Tracker(config, checkpoint.tracker, frame_size)
+        functions = _exported(tracker, checkpoint.variables, room, reference_bucket(references))
+        description["calling_convention"] = functions["step"].calling_convention_version
         with zipfile.ZipFile(temporary, "w") as archive:
             _write(archive, DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
-            _write(archive, INIT, init.serialize())
-            _write(archive, STEP, step.serialize())
+            for name in FUNCTIONS:
+                _write(archive, f"{name}.bin", functions[name].serialize())
             for name, array in _Layout(checkpoint.variables).flatten(checkpoint.variables).items():
                 _write(archive, f"{WEIGHTS}{name}.npy", _array_bytes(array))
     return description
@@ -104,31 +112,35 @@ class _Layout:
         return jax.tree.unflatten(self._structure, [named[name] for name in self._names])
 
 
-def _exported(
-    config: Any, variables: Any, frame_size: tuple[int, int], slots: int
-) -> tuple[export.Exported, export.Exported]:
-    """`init` and `step`; nothing is computed."""
-    tracker = make_tracker(config, frame_size)
+def _exported(tracker: Tracker, variables: Any, objects: int, references: int) -> dict[str, export.Exported]:
+    """Every function of a program; nothing is computed."""
+    frame_size = tracker.frame_size
     weights = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
-    label_map, ids = jax.ShapeDtypeStruct(frame_size, np.uint8), jax.ShapeDtypeStruct((slots,), np.uint8)
+    label_map, ids = jax.ShapeDtypeStruct(frame_size, np.uint8), jax.ShapeDtypeStruct((objects,), np.uint8)
     frame = jax.ShapeDtypeStruct((*frame_size, 3), np.uint8)
-    state = jax.eval_shape(tracker.start, weights, frame, label_map, ids)
+    start = functools.partial(tracker.start, references=references)
+    state = jax.eval_shape(start, weights, frame, label_map, ids)
     weight_layout, state_layout = _Layout(weights), _Layout(state)
 
     def init(weights: Any, frame: jax.Array, label_map: jax.Array, ids: jax.Array) -> dict[str, jax.Array]:
-        return state_layout.flatten(tracker.start(weight_layout.unflatten(weights), frame, label_map, ids))
+        return state_layout.flatten(start(weight_layout.unflatten(weights), frame, label_map, ids))
 
-    def step(weights: Any, state: Any, frame: jax.Array) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
-        trees = weight_layout.unflatten(weights), state_layout.unflatten(state)
-        new_state, label_map, probability = tracker.step(*trees, frame)
-        return state_layout.flatten(new_state), label_map, probability
+    def advancing(function: Any) -> Any:
+        def advance(weights: Any, state: Any, *inputs: jax.Array) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
+            trees = weight_layout.unflatten(weights), state_layout.unflatten(state)
+            new_state, label_map, probability = function(*trees, *inputs)
+            return state_layout.flatten(new_state), label_map, probability
+
+        return advance
 
     named_weights, named_state = weight_layout.flatten(weights), state_layout.flatten(state)
+    exported = lambda function, *arguments: export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
     with _no_source_locations():
-        return (
-            export.export(jax.jit(init), platforms=PLATFORMS)(named_weights, frame, label_map, ids),
-            export.export(jax.jit(step), platforms=PLATFORMS)(named_weights, named_state, frame),
-        )
+        return {
+            "init": exported(init, named_weights, frame, label_map, ids),
+            "step": exported(advancing(tracker.step), named_weights, named_state, frame),
+            "annotate": exported(advancing(tracker.correct), named_weights, named_state, frame, label_map),
+        }
 
 
 @contextlib.contextmanager

@@ -92,7 +92,7 @@ def track_in_lockstep(
             list(pool.map(write, running))
 
         labels = np.stack([video.first_label_map for video in videos])
-        whole = stream(tracker, variables, _batches(videos, pool), labels, sink, device=device, progress=progress)
+        whole = stream(tracker, variables, _batches(videos, pool), {0: labels}, sink, device=device, progress=progress)
     median = whole.median_milliseconds_per_frame
     share = None if median is None else median / len(videos)
     return [dataclasses.replace(whole, frames=count, median_milliseconds_per_frame=share) for count in counts]

@@ -1,14 +1,15 @@
 """Portable programs: a tracker in one file, run with JAX alone; `ranet_jax.runtime.export` writes them.
 
     FILE (a zip)
-        program.json         {"format": 1, "checkpoint": ..., "config": {...}, "card": {...}, "jax": ..., ...}
-        init.bin, step.bin   `jax.export` artefacts (StableHLO)
+        program.json         {"format": 2, "checkpoint": ..., "config": {...}, "card": {...}, "jax": ..., ...}
+        init.bin, step.bin, annotate.bin   `jax.export` artefacts (StableHLO)
         weights/NAME.npy     one array each, float16 where that holds every value, else float32
 
-The two functions take and return dictionaries of arrays; h w is the frames' size, n the number of object slots:
+The functions take and return dictionaries of arrays; h w is the frames' size, n the most objects there may be:
 
     init(weights float32, frame uint8 (h, w, 3), label_map uint8 (h, w), ids uint8 (n,)) -> state
     step(weights, state, frame) -> (state, label_map uint8 (h, w), probability float32 (h, w, n))
+    annotate(weights, state, frame, label_map) -> as step, for a frame with masks; state["ids"] names all of them
 
 Neither Flax nor `ranet_jax.networks` is imported here or needed.
 """
@@ -18,7 +19,7 @@ import io
 import json
 import pathlib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -27,47 +28,75 @@ from jax import export
 from jaxtyping import Array, Float, UInt8
 
 from ranet_jax.errors import InputError
-from ranet_jax.tracker.objects import padded_ids
+from ranet_jax.tracker.objects import check_size, object_ids, padded_ids
 
-FORMAT = 1
-DESCRIPTION, INIT, STEP, WEIGHTS = "program.json", "init.bin", "step.bin", "weights/"
+FORMAT = 2
+DESCRIPTION, WEIGHTS = "program.json", "weights/"
+FUNCTIONS = ("init", "step", "annotate")
 
 State = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class ProgramTracker:
-    """Tracks with a program's two functions; see `ranet_jax.runtime.stream.Tracker`.
+    """Tracks with a program's functions; see `ranet_jax.runtime.stream.Tracker`.
 
     Attributes:
         frame_size: height and width of the frames.
-        slots: the most objects there may be.
+        objects: the most there may be.
         start: the compiled `init`.
         advance: the compiled `step`; donates the state.
+        correct: the compiled `annotate`; donates the state.
     """
 
     frame_size: tuple[int, int]
-    slots: int
+    objects: int
     start: Callable[..., State]
     advance: Callable[..., tuple[State, jax.Array, jax.Array]]
+    correct: Callable[..., tuple[State, jax.Array, jax.Array]]
 
     def init(
         self,
         variables: dict[str, Any],
         frame: UInt8[np.ndarray | Array, "h w 3"],
         label_map: UInt8[np.ndarray | Array, "mask_h mask_w"],
+        *,
+        objects: Iterable[int] = (),
+        references: int = 1,
     ) -> State:
         """State after the first frame.
 
         Args:
             variables: the program's.
             frame: the first frame, RGB.
-            label_map: its objects: 0 background, 255 void (treated as background), any other value an object.
+            label_map: its objects: 0 background, any other value an object.
+            objects: ids that are given later.
+            references: frames whose masks are given; a program has the room for them that it was exported with.
 
         Raises:
-            InputError: the frame or the mask is not of `frame_size`, or it has no object or more than `slots`.
+            InputError: the frame or the mask is not of `frame_size`, or there is no object, or too many.
         """
-        return self.start(variables, frame, label_map, padded_ids(frame, label_map, self.frame_size, self.slots))
+        given = self._given(frame, label_map)
+        everyone = [*given, *(value for value in objects if value not in given)]
+        return self.start(variables, frame, label_map, padded_ids(everyone, self.objects))
+
+    def annotate(
+        self,
+        variables: dict[str, Any],
+        state: State,
+        frame: UInt8[np.ndarray | Array, "h w 3"],
+        label_map: UInt8[np.ndarray | Array, "mask_h mask_w"],
+    ) -> tuple[State, UInt8[Array, "h w"], Float[Array, "h w n"]]:
+        """Segments the next frame, for which masks are given; see `ranet_jax.tracker.Tracker.annotate`."""
+        given = self._given(frame, label_map)
+        known = [int(value) for value in np.asarray(state["ids"]) if value]
+        ids = padded_ids([*known, *(value for value in given if value not in known)], self.objects)
+        return self.correct(variables, state | {"ids": jax.numpy.asarray(ids)}, frame, label_map)
+
+    def _given(self, frame: Any, label_map: Any) -> list[int]:
+        check_size("frame", frame, self.frame_size)
+        check_size("mask", label_map, self.frame_size)
+        return object_ids(np.asarray(label_map))
 
     def step(
         self, variables: dict[str, Any], state: State, frame: UInt8[np.ndarray | Array, "h w 3"]
@@ -110,15 +139,15 @@ class Program(NamedTuple):
         Raises:
             InputError: the frames have another size, or the program has no room for so many objects.
         """
-        (height, width), slots = self.tracker.frame_size, self.tracker.slots
+        (height, width), room = self.tracker.frame_size, self.tracker.objects
         if frame_size != (height, width):
             raise InputError(
                 f"{self.path}: this program is for video of size {height}x{width} (height x width) and this one is"
                 f" {frame_size[0]}x{frame_size[1]}: export one with --size {frame_size[0]}x{frame_size[1]}"
             )
-        if objects > slots:
+        if objects > room:
             raise InputError(
-                f"{self.path}: this program has room for {slots} object{'s' if slots > 1 else ''} and the mask has"
+                f"{self.path}: this program has room for {room} object{'s' if room > 1 else ''} and the masks have"
                 f" {objects}: export one with --objects {objects}"
             )
         return self.tracker
@@ -136,19 +165,20 @@ def load_program(path: str | pathlib.Path) -> Program:
     """
     path = pathlib.Path(path)
     description, functions, variables = _read(path)
-    init, step = (_deserialise(path, function, description) for function in functions)
+    init, step, annotate = (_deserialise(path, function, description) for function in functions)
     platform = export.default_export_platform()
     if platform not in step.platforms:
         raise InputError(
             f"{path}: this program is for {', '.join(step.platforms)} and this machine computes on {platform}:"
             " set JAX_PLATFORMS=cpu to run it on the CPU"
         )
-    weights, frame_size, slots = _signature(path, init)
+    weights, frame_size, objects = _signature(path, init)
     found = {name: array.shape for name, array in variables.items()}
     if found != weights:
         wrong = sorted(name for name in found.keys() | weights.keys() if found.get(name) != weights.get(name))
         raise InputError(f"{path}: damaged (the weights {wrong[0]} do not fit the program); copy or export it again")
-    tracker = ProgramTracker(frame_size, slots, start=jax.jit(init.call), advance=jax.jit(step.call, donate_argnums=1))
+    donating = lambda function: jax.jit(function.call, donate_argnums=1)
+    tracker = ProgramTracker(frame_size, objects, jax.jit(init.call), donating(step), donating(annotate))
     return Program(path, description, variables, tracker)
 
 
@@ -161,7 +191,7 @@ def is_program(path: pathlib.Path) -> bool:
         return False
 
 
-def _read(path: pathlib.Path) -> tuple[dict[str, Any], tuple[bytes, bytes], dict[str, np.ndarray]]:
+def _read(path: pathlib.Path) -> tuple[dict[str, Any], list[bytes], dict[str, np.ndarray]]:
     """Description, the serialised functions and the weights; the zip's checksums find damage."""
     if not path.exists():
         raise InputError(f"{path}: no such program; write one with `ranet-jax export`")
@@ -181,7 +211,7 @@ def _read(path: pathlib.Path) -> tuple[dict[str, Any], tuple[bytes, bytes], dict
                 for name in archive.namelist()
                 if name.startswith(WEIGHTS)
             }
-            return description, (archive.read(INIT), archive.read(STEP)), variables
+            return description, [archive.read(f"{name}.bin") for name in FUNCTIONS], variables
     except InputError:
         raise
     except zipfile.BadZipFile as error:

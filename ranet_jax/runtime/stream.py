@@ -12,7 +12,7 @@ import statistics
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
@@ -40,7 +40,12 @@ P = TypeVar("P", bound=Picture)
 
 @runtime_checkable
 class Tracker(Protocol):
-    """What `stream` needs of a tracker: two functions, compiled by the tracker, of arrays on the device."""
+    """What `stream` needs of a tracker: functions, compiled by the tracker, of arrays on the device.
+
+    Where masks are given for later frames, too, `init` also takes the keywords `objects`, ids that come later, and
+    `references`, how many frames have masks, and there is `annotate(variables, state, frame, label_map)`, which stands
+    in for `step` at such a frame (see `ranet_jax.tracker.Tracker`).
+    """
 
     def init(self, variables: Any, frame: jax.Array, label_map: jax.Array) -> Any:
         """The state after the first frame, uint8 (height, width, 3), whose uint8 label map is given."""
@@ -69,16 +74,16 @@ def stream(
     tracker: Tracker,
     variables: Any,
     frames: Iterable[P],
-    first_label_map: UInt8[np.ndarray, "*b height width"],
+    given: Mapping[int, UInt8[np.ndarray, "*b height width"]],
     sink: Callable[[P, np.ndarray], object],
     *,
     device: jax.Device | None = None,
     queue_size: int = 4,
     progress: Callable[[int], object] = lambda done: None,
 ) -> StreamReport:
-    """Segments a video: tracks the labels of its first frame through all others.
+    """Segments a video: tracks the labels that are given for some frames, mostly the first, through all that follow.
 
-    With a tracker of several videos, a frame is one of each: images, and the first label map, have a leading axis.
+    With a tracker of several videos, a frame is one of each: images, and the label maps, have a leading axis.
 
     An error of `frames` counts as their end: what came before it is tracked and given to the sink, then the
     error is raised. An error of the tracker, the sink or `progress`, or an interruption, ends the stream at
@@ -88,9 +93,10 @@ def stream(
         tracker: see `Tracker`.
         variables: the tracker's, on the device.
         frames: the video, read in a thread of its own; all of one size.
-        first_label_map: labels of the first frame, uint8 (height, width), 0 for the background.
+        given: by number of the frame, from 0, its labels, uint8 (height, width), 0 for the background. Frames before
+            the first of them show nothing.
         sink: called in another thread, in order, with every frame and its label map, uint8 (height, width),
-            read-only; with the first frame it gets `first_label_map` itself.
+            read-only.
         device: where the variables are, for the frames to be put there; JAX's default device if None.
         queue_size: frames that may wait before the tracker, and label maps that may wait after it.
         progress: called after every frame, in the sink's thread, with the number of frames done.
@@ -99,7 +105,7 @@ def stream(
         How many frames, and how long they took.
 
     Raises:
-        InputError: there is no frame, or the first one has another size than the label map.
+        InputError: there is no frame, one has another size than its label map, or there are fewer frames than that.
         Exception: whatever `frames`, `tracker`, `sink` or `progress` raise.
     """
     start = time.perf_counter()
@@ -110,7 +116,7 @@ def stream(
         try:
             reading = pool.submit(_read, frames, incoming, device)
             writing = pool.submit(_write, outgoing, sink, progress, finished)
-            _track(tracker, variables, first_label_map, incoming, outgoing, device)
+            waiting = _track(tracker, variables, given, incoming, outgoing, device)
             outgoing.close()
             writing.result()
         finally:  # whatever happened, neither thread may wait for the other side any more
@@ -119,6 +125,8 @@ def stream(
         reading.result()
     if not finished:
         raise InputError("the video has no frames: check the source")
+    if waiting:
+        raise InputError(f"a mask is given for frame {max(waiting)} and the video has {len(finished)}, from 0")
     intervals = [after - before for before, after in itertools.pairwise(finished[1:])]
     return StreamReport(
         frames=len(finished),
@@ -185,31 +193,48 @@ def _read(frames: Iterable[P], incoming: _Handover[tuple[P, jax.Array]], device:
 def _track(
     tracker: Tracker,
     variables: Any,
-    first_label_map: UInt8[np.ndarray, "*b height width"],
+    given: Mapping[int, UInt8[np.ndarray, "*b height width"]],
     incoming: _Handover[tuple[P, jax.Array]],
     outgoing: _Handover[tuple[P, np.ndarray | jax.Array]],
     device: jax.Device | None,
-) -> None:
-    state = None
-    for frame, image in incoming:
+) -> set[int]:
+    """Tracks all frames; the numbers of given label maps that no frame came for."""
+    state, waiting = None, set(given)
+    for number, (frame, image) in enumerate(incoming):
         label_map: np.ndarray | jax.Array
+        if number in given:
+            waiting.discard(number)
+            _require_same_size(frame, given[number])
+            labels = jax.device_put(given[number], device)
         if state is None:
-            _require_same_size(frame, first_label_map)
-            state = tracker.init(variables, image, jax.device_put(first_label_map, device))
-            label_map = first_label_map
+            label_map = given.get(number, np.zeros(frame.image.shape[:-1], np.uint8))
+            if number in given:
+                state = tracker.init(variables, image, labels, **_to_come(given, number))
+        elif number in given:
+            state, label_map, _ = tracker.annotate(variables, state, image, labels)  # type: ignore[attr-defined]
         else:
             state, label_map, _ = tracker.step(variables, state, image)
+        if isinstance(label_map, jax.Array):
             label_map.copy_to_host_async()
         if not outgoing.put((frame, label_map)):
-            return
+            return set()
+    return waiting
+
+
+def _to_come(given: Mapping[int, np.ndarray], first: int) -> dict[str, Any]:
+    """What a tracker is told of the label maps after the first, so that it makes room once."""
+    later = [labels for number, labels in given.items() if number > first]
+    if not later:
+        return {}
+    ids = sorted({int(value) for labels in later for value in np.unique(labels)} - {0})
+    return {"objects": ids, "references": len(given)}
 
 
 def _require_same_size(frame: Picture, label_map: UInt8[np.ndarray, "*b height width"]) -> None:
     (mask_height, mask_width), (height, width) = label_map.shape[-2:], frame.image.shape[-3:-1]
     if (mask_height, mask_width) != (height, width):
         raise InputError(
-            f"the mask is {mask_width}x{mask_height} but the video is {width}x{height}:"
-            " give a mask of the first frame's size"
+            f"the mask is {mask_width}x{mask_height} but the video is {width}x{height}: give a mask of its frame's size"
         )
 
 

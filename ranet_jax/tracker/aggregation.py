@@ -1,42 +1,45 @@
-"""From the probabilities of several objects to one label for each pixel (spec section 6, step 3)."""
+"""From the logits of several objects to probabilities, and from these to one label for each pixel (spec section 6)."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int32
 
-PROBABILITY_FLOOR = 1e-7
 AGGREGATION_FLOOR = 1e-7
 AGGREGATION_LIMIT = 1e4
 
 
-def merge_objects(
-    probability: Float[Array, "h w n"], valid: Bool[Array, "n"], merging: str
-) -> tuple[Float[Array, "h w n"], Int32[Array, "h w"]]:
-    """Merges objects into slots.
+def combined(logits: Float[Array, "*b n"], valid: Bool[Array, "*v n"], aggregation: str) -> Float[Array, "*b n"]:
+    """Logits of objects among each other: with "soft" aggregation see `aggregate`; with "hard", as they are.
 
     Args:
-        probability: of each object by itself, in [0, 1].
+        logits: of every object by itself.
+        valid: which objects exist, see `aggregate`.
+        aggregation: "hard" or "soft".
+    """
+    return aggregate(logits, valid) if aggregation == "soft" else logits
+
+
+def decide(
+    probability: Float[Array, "h w n"], valid: Bool[Array, "n"], aggregation: str
+) -> tuple[Float[Array, "h w n"], Int32[Array, "h w"]]:
+    """One object for each pixel.
+
+    Args:
+        probability: of each object, in [0, 1]; with "soft" aggregation they sum to one with the background's.
         valid: which objects exist; the others never win a pixel.
-        merging: "maximum": an object's pixel needs p > 0.5 and p at least that of every other object (the lower slot
-            on a tie). "softmax": softmax over the objects' logits and the background's, which is that of the product of
-            complements; the largest wins.
+        aggregation: "hard": an object's pixel needs p > 0.5 and p at least that of every other object (the lower index
+            on a tie). "soft": the most probable of background and objects.
 
     Returns:
-        The objects' probabilities after merging, and the label slots: 0 background, i + 1 object i.
+        The probabilities, 0 for objects that do not exist, and the object index: 0 background, i + 1 object i.
     """
     probability = jnp.where(valid[None, None], probability, 0.0)
-    if merging == "softmax":
-        clipped = jnp.clip(probability, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
-        merged = jax.nn.sigmoid(aggregate(jnp.log(clipped) - jnp.log1p(-clipped), valid))
-        return merged, label_slots(merged)
+    if aggregation == "soft":
+        background = 1.0 - jnp.sum(probability, axis=-1, keepdims=True)
+        everything = jnp.concatenate([background, probability], axis=-1)
+        return probability, jnp.argmax(everything, axis=-1).astype(jnp.int32)
     winner = jnp.argmax(probability, axis=-1).astype(jnp.int32) + 1
     return probability, jnp.where(jnp.max(probability, axis=-1) > 0.5, winner, 0)
-
-
-def label_slots(merged: Float[Array, "h w n"]) -> Int32[Array, "h w"]:
-    """The most probable of background (0) and objects (i + 1), from probabilities that sum to one with its own."""
-    background = 1.0 - jnp.sum(merged, axis=-1, keepdims=True)
-    return jnp.argmax(jnp.concatenate([background, merged], axis=-1), axis=-1).astype(jnp.int32)
 
 
 def aggregate(logits: Float[Array, "*b n"], valid: Bool[Array, "*v n"]) -> Float[Array, "*b n"]:

@@ -1,84 +1,173 @@
-"""Connected components of a prediction that touch the previous mask: distractors that only look alike do not."""
+"""Which parts of a prediction are believed: one decision for each connected component of each object.
+
+No part of the papers. What looks like an object mostly stands apart from it, and while an object is hidden, the mask
+before leads the network to whatever hides it. How much likeness a component needs depends on where it lies:
+
+    touching the object's previous mask   the object must be recognised there as a whole, or be too small to judge
+    near such a component                 `near_likeness`: what comes out from behind something is apart at first
+    elsewhere                             nothing, unless no component touches the previous mask: then the densest one,
+                                          if it is recognised: so an object comes back
+
+Likeness is the target model's (`ranet_jax.tracker.target.likeness`); without one, components are judged by place alone.
+"""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int32
 
 from ranet_jax.nn import window_sum
-
-CELL = 4
-"""Pixels of the network's output along a cell's side: parts are told apart on cells."""
-DENSITY_CELLS = 11
-"""Cells along the side of the square around a cell that says how dense a prediction is there."""
-NEAR_CELLS = 15
-"""Cells around what is kept within which a part that looks like the object is kept, too."""
+from ranet_jax.nn.config import check_values
 
 
-def connected_cells(cells: Bool[Array, "h w n"], seeds: Bool[Array, "h w n"]) -> Bool[Array, "h w n"]:
-    """Geodesic dilation of the seeds: the cells they reach within h + w steps to one of four neighbours, over cells.
+@dataclasses.dataclass(frozen=True)
+class Presence:
+    """How components are judged.
 
-    The number of steps is fixed: on a CPU such a loop is faster than one that ends when nothing is added
-    (docs/performance.md), and an accelerator asks the host nothing. From corner to corner it is h + w - 2 steps.
+    Attributes:
+        cell: pixels of the network's output along a cell's side; components are told apart on cells.
+        density_cells: cells along the side of the square around a cell that says how dense a prediction is there.
+        near_cells: cells within which a component is near another.
+        likeness: least mean likeness of an object in its place, or of one that comes back.
+        near_likeness: least mean likeness of a component near what is kept.
+        steady_likeness: least mean likeness of an object that has not moved.
+        steady_overlap: intersection over union with its previous mask from which an object has not moved.
+        judged_cells: of 1/8 that an object must fill to be judged by its looks where it was before.
+        blank_deviation: of a frame's values (0 to 255) below which it shows nothing.
+    """
+
+    cell: int = 4
+    density_cells: int = 11
+    near_cells: int = 15
+    likeness: float = 0.5
+    near_likeness: float = 0.9
+    steady_likeness: float = 0.5
+    steady_overlap: float = 0.8
+    judged_cells: int = 12
+    blank_deviation: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            InputError: a value is not of its field's type.
+        """
+        check_values(self, "tracker field presence.")
+
+
+def decide(
+    config: Presence,
+    probability: Float[Array, "h w n"],
+    previous: Float[Array, "h w n"],
+    likeness: Float[Array, "h8 w8 n"] | None,
+) -> Float[Array, "h w n"]:
+    """Clears the components of every object's prediction that are not believed.
+
+    What the rule gets wrong: an object that has left its old place altogether is dropped if anything that looks like it
+    is there.
+
+    Args:
+        config: how they are judged.
+        probability: in [0, 1]; h and w are multiples of `cell`. Above 0.5 is foreground (with soft aggregation, a pixel
+            can be the object's with less, and is not dropped then).
+        previous: masks of the previous frame, in [0, 1], in the same geometry; above 0.5 is foreground.
+        likeness: of a coarser grid's cells, a whole number of `cell` a side; None judges by place alone.
+    """
+    share = _cell_shares(config, (probability > 0.5).astype(jnp.float32))
+    before = _cell_shares(config, (previous > 0.5).astype(jnp.float32))
+    cells = share > 0
+    labels = connected_components(cells)
+    touching = cells & (before > 0)
+    in_place = _of_components(labels, touching)
+    moved = jnp.any(touching, axis=(0, 1))
+    if likeness is None:
+        kept = jnp.where(moved[None, None], in_place, _of_components(labels, densest_cells(config, cells)))
+        return _cleared(config, probability, cells & ~kept)
+    scores = _enlarged(likeness, share.shape[0] // likeness.shape[0]) * share
+    weight = config.cell**2 * (likeness.shape[0] * likeness.shape[1]) / (probability.shape[0] * probability.shape[1])
+    # In place, the object is judged as a whole: parts of it are less alike than it is.
+    found = jnp.where(moved[None, None], in_place, _of_components(labels, densest_cells(config, cells)))
+    area, total = (jnp.sum(jnp.where(found, x, 0.0), axis=(0, 1)) for x in (share, scores))
+    overlap = jnp.sum(jnp.minimum(share, before), axis=(0, 1)) / jnp.maximum(
+        jnp.sum(jnp.maximum(jnp.where(found, share, 0.0), before), axis=(0, 1)), jnp.finfo(jnp.float32).tiny
+    )
+    least = jnp.where(overlap >= config.steady_overlap, config.steady_likeness, config.likeness)
+    small = jnp.any(before > 0, axis=(0, 1)) & (area * weight < config.judged_cells)
+    recognised = (total > least * area) | small
+    kept = found & recognised[None, None]
+    near = window_sum(kept.astype(jnp.float32), 2 * config.near_cells + 1) > 0
+    alike = _mean_of_components(labels, share, scores) > config.near_likeness
+    kept |= _of_components(labels, cells & near & alike)
+    return _cleared(config, probability, cells & ~kept)
+
+
+def connected_components(cells: Bool[Array, "h w n"]) -> Int32[Array, "h w n"]:
+    """A number for each component of four neighbours, from 1, 0 outside: that of its last cell in row-major order.
+
+    The number of steps is fixed, as an accelerator must ask the host nothing: h + w, from corner to corner. A component
+    that winds further has several numbers.
 
     Args:
         cells: of every object.
-        seeds: of every object; those outside `cells` do nothing.
     """
     h, w, _ = cells.shape
+    numbers = jnp.arange(1, h * w + 1, dtype=jnp.int32).reshape(h, w, 1)
 
-    def grow(_: jax.Array, reached: jax.Array) -> jax.Array:
-        padded = jnp.pad(reached, ((1, 1), (1, 1), (0, 0)))
+    def spread(_: jax.Array, labels: jax.Array) -> jax.Array:
+        padded = jnp.pad(labels, ((1, 1), (1, 1), (0, 0)))
         rows, columns = padded[:, 1:-1], padded[1:-1]
-        return cells & (reached | rows[:-2] | rows[2:] | columns[:, :-2] | columns[:, 2:])
+        highest = jnp.maximum(jnp.maximum(rows[:-2], rows[2:]), jnp.maximum(columns[:, :-2], columns[:, 2:]))
+        return jnp.where(cells, jnp.maximum(labels, highest), 0)
 
-    return jax.lax.fori_loop(0, h + w, grow, seeds & cells)
+    return jax.lax.fori_loop(0, h + w, spread, jnp.where(cells, numbers, 0))
 
 
-def densest_cells(cells: Bool[Array, "h w n"]) -> Bool[Array, "h w n"]:
-    """Of every object's cells those with the most others of its in a square of `DENSITY_CELLS` around them."""
-    around = window_sum(cells.astype(jnp.float32), DENSITY_CELLS)
+def densest_cells(config: Presence, cells: Bool[Array, "h w n"]) -> Bool[Array, "h w n"]:
+    """Of every object's cells those with the most others of its in a square of `density_cells` around them."""
+    around = window_sum(cells.astype(jnp.float32), config.density_cells)
     around = jnp.where(cells, around, 0.0)
     return cells & (around == jnp.max(around, axis=(0, 1), keepdims=True))
 
 
-def drop_unconnected(
-    probability: Float[Array, "h w n"],
-    previous: Float[Array, "h w n"],
-    familiar: Bool[Array, "rows columns n"] | None = None,
+def _of_components(labels: Int32[Array, "h w n"], seeds: Bool[Array, "h w n"]) -> Bool[Array, "h w n"]:
+    """All cells of the components that have a seed."""
+    total = _summed(labels, (seeds & (labels > 0)).astype(jnp.float32))
+    return (_looked_up(labels, total) > 0) & (labels > 0)
+
+
+def _mean_of_components(
+    labels: Int32[Array, "h w n"], weight: Float[Array, "h w n"], values: Float[Array, "h w n"]
 ) -> Float[Array, "h w n"]:
-    """Clears the parts of every object's prediction that share no cell with its previous mask.
-
-    On held-out videos this was worth 2 points of J&F, and parts that begin near that mask rather than on it less
-    (docs/results.md): what looks like the object mostly stands apart from it.
-
-    An object that is nowhere in its place, or had none, may have come back elsewhere: the part around its densest cell
-    is kept. Everything would let in what else looks like it for good, as from the next frame on it belongs to the mask.
-
-    What comes out from behind something is apart from the rest at first: a part is kept, too, that is no further than
-    `NEAR_CELLS` from what is kept and has a familiar cell there.
-
-    What the rule gets wrong: without familiar cells such a part stays away until it touches the rest; and an object
-    that has left its old place altogether is dropped if anything that looks like it is there.
-
-    Args:
-        probability: in [0, 1]; h and w are multiples of `CELL`. Above 0.5 is foreground (where `merging` is "softmax",
-            a pixel can be the object's with less, and is not dropped then).
-        previous: masks of the previous frame, in [0, 1], in the same geometry; above 0.5 is foreground.
-        familiar: cells of a coarser grid, a whole number of `CELL` a side, that look like the object; none if None.
-    """
-    h, w, n = probability.shape
-    assert h % CELL == w % CELL == 0, f"{h}x{w} is not a multiple of {CELL}"
-    pooled = lambda x: jnp.max(x.reshape(h // CELL, CELL, w // CELL, CELL, n), axis=(1, 3))
-    cells = pooled(probability) > 0.5
-    touching = cells & (pooled(previous) > 0.5)
-    seeds = jnp.where(jnp.any(touching, axis=(0, 1))[None, None], touching, densest_cells(cells))
-    kept = connected_cells(cells, seeds)
-    if familiar is not None:
-        near = window_sum(kept.astype(jnp.float32), 2 * NEAR_CELLS + 1) > 0
-        kept |= connected_cells(cells, near & _enlarged(familiar, h // CELL // familiar.shape[0]))
-    dropped = cells & ~kept
-    return jnp.where(_enlarged(dropped, CELL), 0.0, probability)
+    """At every cell the sum of its component's values over that of its weights."""
+    total, count = (_summed(labels, x) for x in (values, weight))
+    return _looked_up(labels, total / jnp.maximum(count, jnp.finfo(jnp.float32).tiny))
 
 
-def _enlarged(x: Bool[Array, "h w n"], factor: int) -> Bool[Array, "height width n"]:
+def _summed(labels: Int32[Array, "h w n"], values: Float[Array, "h w n"]) -> Float[Array, "n numbers"]:
+    h, w, n = labels.shape
+    columns = lambda x: jnp.moveaxis(x, -1, 0).reshape(n, h * w)
+    add = lambda number, value: jnp.zeros(h * w + 1, jnp.float32).at[number].add(value)
+    return jax.vmap(add)(columns(labels), columns(values))
+
+
+def _looked_up(labels: Int32[Array, "h w n"], values: Float[Array, "n numbers"]) -> Float[Array, "h w n"]:
+    return jax.vmap(lambda number, value: value[number], in_axes=(2, 0), out_axes=2)(labels, values)
+
+
+def _cell_shares(config: Presence, masks: Float[Array, "h w n"]) -> Float[Array, "rows columns n"]:
+    """How much of each cell a mask covers."""
+    h, w, n = masks.shape
+    c = config.cell
+    assert h % c == w % c == 0, f"{h}x{w} is not a multiple of {c}"
+    return jnp.mean(masks.reshape(h // c, c, w // c, c, n), axis=(1, 3))
+
+
+def _enlarged(x: Array, factor: int) -> Array:
     return jnp.repeat(jnp.repeat(x, factor, axis=0), factor, axis=1)
+
+
+def _cleared(
+    config: Presence, probability: Float[Array, "h w n"], dropped: Bool[Array, "rows columns n"]
+) -> Float[Array, "h w n"]:
+    return jnp.where(_enlarged(dropped, config.cell), 0.0, probability)

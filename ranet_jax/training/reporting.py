@@ -106,21 +106,23 @@ class Reporter:
 
 
 def progress_picture(
-    batch: Mapping[str, np.ndarray], probability: Float[np.ndarray, "b height width n"], rows: int = 4
+    batch: Mapping[str, np.ndarray], probability: Float[np.ndarray, "frames b height width n"], rows: int = 4
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Template, frame with the truth, previous mask and prediction, side by side; a row for each sample.
+    """First frame, last one with the truth, the masks that came before it, and prediction; a row for each sample.
 
     Args:
-        batch: of training pairs, see `ranet_jax.training.ranet.ranet_loss`.
-        probability: predicted for its `image`.
+        batch: of clips, see `ranet_jax.training.rollout.Clip`.
+        probability: predicted for the frames after the first.
         rows: samples shown at most.
     """
-    black = np.zeros_like(batch["image"])
+    images, labels = batch["images"], batch["labels"]
+    before = probability[-2].max(axis=-1) > 0.5 if len(probability) > 1 else batch["previous_labels"] > 0
+    black = np.zeros_like(images[:, 0])
     columns = [
-        _overlay(batch["template_image"], batch["template_labels"] > 0),
-        _overlay(batch["image"], batch["labels"] > 0),
-        _overlay(black, batch["previous_labels"] > 0),
-        _overlay(batch["image"], probability.max(axis=-1)),
+        _overlay(images[:, 0], labels[:, 0] > 0),
+        _overlay(images[:, -1], labels[:, -1] > 0),
+        _overlay(black, before),
+        _overlay(images[:, -1], probability[-1].max(axis=-1)),
     ]
     gap = lambda x, axis: np.pad(x, [(0, _GAP if i == axis else 0) for i in range(3)], constant_values=255)
     shown = [gap(np.concatenate([gap(c[i], 1) for c in columns], axis=1), 0) for i in range(min(rows, len(black)))]

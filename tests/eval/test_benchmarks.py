@@ -1,0 +1,139 @@
+"""The benchmark program: tracking, side by side with another checkout, and wrong arguments. No test asserts a speed."""
+
+import textwrap
+
+import numpy as np
+import pytest
+
+from eval.benchmarks import __main__ as benchmark
+from eval.benchmarks import against, roofline
+from ranet_jax.errors import InputError
+from ranet_jax.evaluation import speed, tracking_speed
+from ranet_jax.networks import RANetConfig
+from ranet_jax.weights import initial_variables
+
+
+@pytest.mark.slow
+def test_a_step_is_held_against_what_bounds_it(monkeypatch, capsys):
+    monkeypatch.setattr(roofline, "PASSED_FLOATS", 2**16)
+    config = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6))
+    variables = initial_variables(config)
+    one, two = (roofline.bound_step(config, variables, videos=videos, repeats=2) for videos in (1, 2))
+    assert one.seconds > 0
+    assert 1.5 < two.operations / one.operations < 2.5
+    assert 1.2 < two.traffic / one.traffic < 2.5
+    assert one.roof == min(one.product_rate, one.intensity * one.memory_rate)
+    roofline.print_roofline("micro", config, variables, 1)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    roofline.print_lockstep("micro", config, variables, (1,), 1)
+    assert capsys.readouterr().out.endswith("skipped, as this machine has no accelerator\n")
+
+
+TRACKER = """
+    import time
+    import jax.numpy as jnp
+
+    class Tracker:
+        def init(self, variables, frame, labels):
+            return jnp.asarray(labels).max()
+
+        def step(self, variables, state, frame):
+            time.sleep({seconds} * int(state))
+            return state, frame, None
+
+    def make_tracker(config, frame_size):
+        assert (config, frame_size) == ("config", (480, 854))
+        return Tracker()
+"""
+WEIGHTS = """
+    from types import SimpleNamespace
+
+    def load_checkpoint(name):
+        print("this is no answer")
+        return SimpleNamespace(config="config", variables={"weights": 1.0})
+"""
+
+
+def checkout(root, layout, seconds):
+    """A library that has no more than the worker asks for, its tracker where one of the layouts has it."""
+    package = root / "ranet_jax"
+    (package / layout[0]).mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / layout[0] / "__init__.py").touch()
+    (package / layout[0] / f"{layout[1]}.py").write_text(textwrap.dedent(TRACKER.format(seconds=seconds)))
+    (package / "weights.py").write_text(textwrap.dedent(WEIGHTS))
+    return root
+
+
+def test_another_checkout_of_an_older_layout_is_timed_by_turns(tmp_path, monkeypatch, capsys):
+    there = checkout(tmp_path / "there", ("tracking", "tracker"), 0.004)
+    here = checkout(tmp_path / "here", ("tracker", "make"), 0.002)
+    monkeypatch.setattr(against, "ROOT", here)
+    monkeypatch.setattr(against, "SETTLING", 0.0)
+    found = against.compare(there, "lite", [1, 3], steps=7)
+    assert found[1].steps == found[3].steps == against.LEAST_STEPS
+    assert found[1].theirs >= 0.004
+    assert found[3].theirs >= 0.012
+    assert found[1].ours >= 0.002
+    assert found[1].ratio < 1 > found[3].ratio
+    monkeypatch.setattr(against, "compare", lambda *_: {1: against.Comparison(0.1, 0.08, 0.8, 30)})
+    assert benchmark.main(["--model", "lite", "--against", str(there)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["1", "100.0", "80.0", "0.800", "1.00", "1.00"]
+
+
+def test_a_checkout_that_cannot_be_measured_is_named(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="no ranet_jax there"):
+        against.compare(tmp_path, "lite", [1], steps=30)
+    (tmp_path / "ranet_jax").mkdir()
+    (tmp_path / "ranet_jax" / "__init__.py").touch()
+    with pytest.raises(InputError, match=f"{tmp_path}: its library cannot be measured"):
+        against.compare(tmp_path, "lite", [1], steps=30)
+
+
+def test_rectangles_of_noise_are_objects_of_every_size():
+    for objects, size in ((1, (480, 854)), (16, (48, 80)), (5, (1080, 1920))):
+        frames, labels = tracking_speed.labelled_noise(objects, size)
+        assert frames.shape == (2, *size, 3)
+        assert set(np.unique(labels)) == set(range(objects + 1))
+
+
+@pytest.mark.slow
+def test_steps_are_timed_and_counted(capsys):
+    config = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6))
+    variables = initial_variables(config)
+    tracking_speed.print_steps("micro", config, variables, [1, 7], 2, frame_size=(48, 80))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("micro: frames 48x80, network input 64x96, ")
+    assert [line.split()[:2] for line in lines[2:]] == [["1", "1"], ["7", "8"]]
+    assert all(float(line.split()[2]) > 0 for line in lines[2:])
+    with pytest.raises(InputError, match="17 objects: a tracker has room for 16"):
+        tracking_speed.print_steps("micro", config, variables, [17], 1)
+
+
+def test_what_is_compiled_on_the_way_is_told():
+    import jax
+
+    square = jax.jit(lambda x: x * x)
+    square(np.ones(3, np.float32)).block_until_ready()
+    with tracking_speed.nothing_compiled() as check:
+        square(np.ones(3, np.float32)).block_until_ready()
+        check()
+        square(np.ones(4, np.float32)).block_until_ready()
+        with pytest.raises(RuntimeError, match="compiled again"):
+            check()
+
+
+def test_yardsticks_measure():
+    assert speed.Yardstick()() > 0
+    assert speed.peak_memory() is None or speed.peak_memory() > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((), "nothing to measure"), (("--video",), "give --model, too"), (("--model", "x"), "x: no such")],
+)
+def test_wrong_arguments_are_one_line(capsys, arguments, message):
+    assert benchmark.main(list(arguments)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
