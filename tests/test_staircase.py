@@ -22,6 +22,7 @@ STAIRCASE = (
     {"evaluation", "info"},
     {"training"},
     {"recipes"},
+    {"studio"},
     {"commands"},
     {"cli"},
 )

@@ -10,27 +10,26 @@ import threading
 import webbrowser
 from typing import Any
 
+from ranet_jax.commands.common import AddCommand, add_cache_option, use_cache
 from ranet_jax.errors import InputError
 
 MODULES = ("starlette", "uvicorn", "websockets", "av")
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Adds the subcommand to what `ArgumentParser.add_subparsers` returned."""
-    summary = "Mark objects in a video, track and correct them in the browser."
-    parser: argparse.ArgumentParser = subparsers.add_parser("studio", help=summary, description=summary)
-    parser.add_argument("video", nargs="?", help="video file or folder of JPEG/PNG frames; without it the page asks")
+def add_parser(add: AddCommand) -> None:
+    """Declares the subcommand."""
+    parser = add("studio", _studio, "Mark objects in a video, track and correct them in the browser.")
+    parser.add_argument("video", nargs="?", help="video file or folder of frames; without it the page asks")
     parser.add_argument("--out", help="folder of the project (default: the video's name with -studio); goes on with it")
     parser.add_argument("--checkpoint", help="embedded name or checkpoint folder of new projects (default: the shipped)")
     parser.add_argument("--projects", help="folder for videos that are opened from the page (default: the user's data)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine only)")
     parser.add_argument("--port", type=int, default=0, help="port (default 0: a free one)")
     parser.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
-    parser.add_argument("--no-cache", action="store_true", help="compile anew, and keep nothing of it for later runs")
-    return parser
+    add_cache_option(parser)
 
 
-def run(options: argparse.Namespace) -> None:
+def _studio(options: argparse.Namespace) -> None:
     """Serves the page until Ctrl-C.
 
     Raises:
@@ -47,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     from ranet_jax.studio.security import new_token
     from ranet_jax.studio.session import Session
 
-    _use_cache(options)
+    use_cache(options)
     session = Session(Library(options.projects), Pages(), checkpoint=options.checkpoint)
     listener = _listen(options.host, options.port)
     try:
@@ -87,15 +86,6 @@ def _open_folder(session: Any, out: str) -> None:
     from ranet_jax.studio.project import Project
 
     session.open(Project(out))
-
-
-def _use_cache(options: argparse.Namespace) -> None:
-    from ranet_jax.compilation import compile_anew, keep_compiled_programs
-
-    if options.no_cache:
-        compile_anew()
-    else:
-        keep_compiled_programs()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -22,7 +22,7 @@ from ranet_jax.io.video import Frame
 from ranet_jax.runtime.stream import stream
 from ranet_jax.studio.features import Encoder
 from ranet_jax.studio.project import Labels, Project, ids_of
-from ranet_jax.tracker.make import make_tracker
+from ranet_jax.tracker import Tracker
 from ranet_jax.weights import Checkpoint, open_checkpoint
 
 STATE_INTERVAL = 16
@@ -130,7 +130,7 @@ class Engine:
             variables: the checkpoint's, on the device.
             frame_size: height and width of the frames.
         """
-        self._tracker = _tracker_of(checkpoint, frame_size)
+        self._tracker = Tracker(checkpoint.config, checkpoint.tracker, frame_size)
         self._variables = variables
         self._states = _States()
         self._stop = threading.Event()
@@ -160,7 +160,7 @@ class Engine:
             listener.frame_done(index, written, speed.tick())
 
         # Both threads around the tracker are the ones of `segment`.
-        stream(run, self._variables, run.frames(first), label_map, sink)
+        stream(run, self._variables, run.frames(first), {0: label_map}, sink)
         run.keep_last_state()
         return not self._stop.is_set()
 
@@ -168,12 +168,12 @@ class Engine:
 class _Pass:
     """What `stream` takes for a tracker: starts, goes on from a kept state, and corrects at given masks."""
 
-    def __init__(self, project: Project, plan: Plan, tracker: Any, states: "_States", stop: threading.Event):
+    def __init__(self, project: Project, plan: Plan, tracker: Tracker, states: "_States", stop: threading.Event):
         self._project, self._plan, self._tracker, self._states, self._stop = project, plan, tracker, states, stop
         self._given = {index: project.given_labels(index) for index in plan.given}
         digests = {index: hashlib.sha256(labels.tobytes()).hexdigest() for index, labels in self._given.items()}
         self._signatures = [(index, digests[index]) for index in plan.given]
-        self._likelihoods: collections.deque[jax.Array | None] = collections.deque()
+        self._presences: collections.deque[tuple[jax.Array, jax.Array] | None] = collections.deque()
         self._position = self._sunk = plan.origin
         self._state: Any = None
         self._resumed = False
@@ -197,25 +197,26 @@ class _Pass:
             if self._stop.is_set():
                 return
 
-    def init(self, variables: Any, frame: jax.Array, label_map: jax.Array) -> None:
-        """The tracker's; the state stays here, so that it can be kept."""
+    def init(self, variables: Any, frame: jax.Array, label_map: jax.Array) -> "_Pass":
+        """The tracker's; the state stays here, so that it can be kept, and what `stream` hands around is this."""
         if not self._resumed:
             self._state = self._tracker.init(variables, frame, label_map)
-        self._likelihoods.append(None)
+        self._presences.append(None)
+        return self
 
-    def step(self, variables: Any, state: None, frame: jax.Array) -> tuple[None, jax.Array, None]:
+    def step(self, variables: Any, state: Any, frame: jax.Array) -> tuple["_Pass", jax.Array, None]:
         """Likewise; at a frame with a given mask it is the tracker's `annotate`."""
         self._position += self._plan.step
         given = self._given.get(self._position)
         if given is None:
-            self._state, labels, probability = self._tracker.step(variables, self._state, frame)
+            self._state, labels, _ = self._tracker.step(variables, self._state, frame)
         else:
-            self._state, labels, probability = self._tracker.annotate(variables, self._state, frame, given)
-        self._likelihoods.append(_likelihood(probability))
+            self._state, labels, _ = self._tracker.annotate(variables, self._state, frame, given)
+        # Copies, made on the device, as the next step takes the state's memory.
+        self._presences.append((jnp.copy(self._state.ids), jnp.copy(self._state.presence)))
         if self._position % STATE_INTERVAL == 0:
-            # A copy, made on the device: the next step takes the state's memory.
             self._states.put(self._key(self._position), jax.tree.map(jnp.copy, self._state))
-        return None, labels, None
+        return self, labels, None
 
     def sunk_index(self) -> int:
         """Number of the next frame to leave the stream."""
@@ -225,13 +226,17 @@ class _Pass:
 
     def record(self, index: int, labels: np.ndarray) -> Labels | None:
         """Writes a result, unless the frame was passed only for the tracker's memory and is up to date."""
-        likelihood = self._likelihoods.popleft()
+        presence = self._presences.popleft()
         plan, project = self._plan, self._project
         before = (index - plan.start) * plan.step < 0
-        if (before and project.is_current(index)) or (likelihood is None and self._resumed):
+        if (before and project.is_current(index)) or (presence is None and self._resumed):
             return None
         known = {id for i, given in self._given.items() if (i - index) * plan.step <= 0 for id in ids_of(given)}
-        scores = {id: 1.0 for id in ids_of(labels)} if likelihood is None else _scores(labels, np.asarray(likelihood))
+        if presence is None:
+            scores = {id: 1.0 for id in known}
+        else:
+            ids, values = (np.asarray(array) for array in presence)
+            scores = {int(id): round(float(value), 4) for id, value in zip(ids, values, strict=True) if id}
         return project.record_result(index, labels, known, plan.direction, scores)
 
     def keep_last_state(self) -> None:
@@ -284,20 +289,6 @@ class _Speed:
         return Progress(self._done, self._total, speed, (self._total - self._done) / speed)
 
 
-@jax.jit
-def _likelihood(probability: jax.Array) -> jax.Array:
-    """How sure the tracker is of each pixel's label, on every second row and column."""
-    return jnp.max(probability[::2, ::2], axis=-1)
-
-
-def _scores(labels: np.ndarray, likelihood: np.ndarray) -> dict[int, float]:
-    """Mean likelihood of every object's pixels."""
-    small = labels[::2, ::2].reshape(-1)
-    counts = np.bincount(small, minlength=256)
-    sums = np.bincount(small, weights=likelihood.reshape(-1), minlength=256)
-    return {int(id): round(float(sums[id] / counts[id]), 4) for id in np.flatnonzero(counts) if id}
-
-
 def load_network(checkpoint: str | None, frame_size: tuple[int, int]) -> tuple[Engine, Encoder]:
     """The tracker of a checkpoint, and its encoder for clicks.
 
@@ -311,7 +302,3 @@ def load_network(checkpoint: str | None, frame_size: tuple[int, int]) -> tuple[E
     opened = open_checkpoint(checkpoint, None)
     variables = jax.device_put(opened.variables)
     return Engine(opened, variables, frame_size), Encoder(opened.config, variables)
-
-
-def _tracker_of(checkpoint: Checkpoint, frame_size: tuple[int, int]) -> Any:
-    return make_tracker(checkpoint.config, frame_size)

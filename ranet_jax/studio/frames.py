@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ranet_jax.errors import InputError
-from ranet_jax.io.video import FOLDER_FRAMES_PER_SECOND, PICTURE_SUFFIXES, Frame, _natural_order, read_picture
+from ranet_jax.io.folders import frame_files
+from ranet_jax.io.video import FOLDER_FRAMES_PER_SECOND, Frame, read_picture
 
 CACHE_BYTES = 96 * 1024**2
 """Decoded frames that are kept for scrubbing."""
@@ -131,13 +132,8 @@ class _Folder:
     """Pictures, sorted as `open_frames` sorts them."""
 
     def __init__(self, folder: Path):
-        paths = [p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")]
-        self._paths = sorted(paths, key=_natural_order)
-        if not self._paths:
-            raise InputError(f"{folder} holds no .jpg, .jpeg or .png frames: check the path")
+        self._paths = frame_files(folder).files
         self.names = [path.stem for path in self._paths]
-        if len(set(self.names)) < len(self.names):
-            raise InputError(f"two pictures of {folder} have one name: leave one of them in the folder")
         first = read_picture(self._paths[0])
         self.size = (first.shape[0], first.shape[1])
         self.frames_per_second = FOLDER_FRAMES_PER_SECOND

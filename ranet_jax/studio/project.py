@@ -22,13 +22,18 @@ from jaxtyping import UInt8
 
 from ranet_jax.errors import InputError
 from ranet_jax.io.atomic import atomic_file, make_folder
-from ranet_jax.io.masks import DAVIS_PALETTE, read_label_map, write_label_map
+from ranet_jax.io.masks import read_label_map, write_label_map
 from ranet_jax.studio.frames import FrameStore
 from ranet_jax.studio.journal import FrameRecord, Journal
 
 FORMAT = 1
 MOST_OBJECTS = 16
 LONGEST_NAME = 60
+COLOURS = (
+    *("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#42d4f4", "#f032e6"),
+    *("#bfef45", "#fabed4", "#469990", "#dcbeff", "#9a6324", "#fffac8", "#800000", "#aaffc3"),
+)
+"""Of new objects, in this order: far from each other, also for most who see fewer colours."""
 Labels = UInt8[np.ndarray, "height width"]
 
 
@@ -252,8 +257,9 @@ class Project:
             new = next(value for value in range(1, 255) if value not in taken) if id is None else id
             if new in taken or not 1 <= new <= 254:
                 raise InputError(f"the id {new} is taken or not from 1 to 254: choose another")
-            red, green, blue = (int(value) for value in DAVIS_PALETTE[new])
-            entry = StudioObject(new, _checked_name(name or f"Object {new}"), f"#{red:02x}{green:02x}{blue:02x}")
+            used = {entry.colour for entry in self.objects}
+            free = [colour for colour in COLOURS if colour not in used]
+            entry = StudioObject(new, _checked_name(name or f"Object {new}"), (free or COLOURS)[0])
             self.objects.append(entry)
             self._save()
             return entry

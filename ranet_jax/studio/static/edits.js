@@ -67,7 +67,17 @@ function enqueue(request) {
   });
 }
 
-export const settled = () => queue;
+// What is under way, so that whatever needs a saved project can wait for it.
+const underWay = new Set();
+export function hold(work) {
+  underWay.add(work);
+  work.finally(() => underWay.delete(work));
+}
+
+export async function settled() {
+  await Promise.allSettled([...underWay]);
+  await queue;
+}
 
 function applyMarks({ given, stale, index, record }) {
   const project = store.project;

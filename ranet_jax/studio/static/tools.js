@@ -1,7 +1,7 @@
 // What the pointer does on the picture.
 
 import { click as askClick, prepareClicks } from "./api.js";
-import { commit, paintable, ready } from "./edits.js";
+import { commit, hold, paintable, ready } from "./edits.js";
 import { attempt, say } from "./messages.js";
 import { fillArea, paintLine, paintPolygon, replaceObject } from "./painting.js";
 import { byId, canEdit, clamp, element, emit, icon, objectOf, on, set, store } from "./store.js";
@@ -63,10 +63,18 @@ export function buildToolbar() {
 }
 
 // Grows the object from all clicks so far and this one.
-export async function clickAt([x, y], positive, dragged = null) {
-  if (!ready() || asking) return;
+export function clickAt(point, positive, dragged = null) {
+  if (asking || !ready()) return;
   asking = true;
   canvas.classList.add("busy");
+  hold(grow(point, positive, dragged).finally(() => {
+    asking = false;
+    canvas.classList.remove("busy");
+    redraw();
+  }));
+}
+
+async function grow([x, y], positive, dragged) {
   await attempt(async () => {
     if (clicks.index !== store.frame || clicks.object !== store.object) clicks = freshClicks();
     const clicksBefore = copyClicks();
@@ -85,9 +93,6 @@ export async function clickAt([x, y], positive, dragged = null) {
     clicks = next;
     if (!commit(before, { clicks: next, clicksBefore, session: next.session })) say("This click changes nothing.");
   });
-  asking = false;
-  canvas.classList.remove("busy");
-  redraw();
 }
 
 on("clicks", ({ points }) => {
