@@ -21,9 +21,13 @@ def add_parser(add: AddCommand) -> None:
     parser = add("studio", _studio, "Mark objects in a video, track and correct them in the browser.")
     parser.add_argument("video", nargs="?", help="video file or folder of frames; without it the page asks")
     parser.add_argument("--out", help="folder of the project (default: the video's name with -studio); goes on with it")
-    parser.add_argument("--checkpoint", help="embedded name or checkpoint folder of new projects (default: the shipped)")
+    parser.add_argument(
+        "--checkpoint", help="embedded name or checkpoint folder for new projects (default: shipped)"
+    )
     parser.add_argument("--projects", help="folder for videos that are opened from the page (default: the user's data)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine only)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="where to listen (default 127.0.0.1: this machine only)"
+    )
     parser.add_argument("--port", type=int, default=0, help="port (default 0: a free one)")
     parser.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
     add_cache_option(parser)

@@ -186,9 +186,9 @@ class _Handlers:
         values = await _json(request)
         index, id = _whole(values.get("frame"), "frame"), _whole(values.get("object"), "object")
         self._check_index(index)
-        points = [_points(values.get(key, []), key) for key in ("positives", "negatives")]
+        positives, negatives = (_points(values.get(key, []), key) for key in ("positives", "negatives"))
         box = None if values.get("box") is None else tuple(_numbers(values["box"], 4, "box"))
-        data = await run_in_threadpool(self._session.click, index, id, *points, box)
+        data = await run_in_threadpool(self._session.click, index, id, positives, negatives, box)
         return Response(data, media_type="application/octet-stream", headers=NO_STORE)
 
     async def track(self, request: Request) -> Response:

@@ -26,9 +26,7 @@ OWN_FOLDERS = ("given", "masks", "media")
 Report = Callable[[int, int], object]
 
 
-def export(
-    project: Project, kind: str, start: int, end: int, report: Report = lambda done, total: None
-) -> Path:
+def export(project: Project, kind: str, start: int, end: int, report: Report = lambda done, total: None) -> Path:
     """Writes one export.
 
     Args:
@@ -110,7 +108,8 @@ def _video(
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         for done, image in enumerate(_drawn(project, span), start=1):
             padded = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(padded, format="rgb24")))
+            picture = av.VideoFrame.from_ndarray(np.asarray(padded, np.uint8), format="rgb24")
+            container.mux(stream.encode(picture))
             report(done, len(span))
         container.mux(stream.encode(None))
 
@@ -134,7 +133,8 @@ def _gif(project: Project, path: Path, span: range, report: Report) -> None:
 def _coco(project: Project, path: Path, span: range, report: Report) -> None:
     """Images, categories (one an object) and run-length masks in the form of COCO's instances files."""
     height, width = project.frames.size
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for done, index in enumerate(span, start=1):
         name = project.frames.names[index]
         images.append({"id": index, "file_name": f"{name}.jpg", "width": width, "height": height})

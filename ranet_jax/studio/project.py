@@ -223,9 +223,7 @@ class Project:
                 kept[~np.isin(kept, np.array(sorted(others), np.uint8))] = 0
                 labels = np.where(labels > 0, labels, kept)
             write_label_map(self.result_path(index), labels)
-            self._journal.update(
-                index, direction=direction, stale=False, areas=areas_of(labels), scores=scores
-            )
+            self._journal.update(index, direction=direction, stale=False, areas=areas_of(labels), scores=scores)
             return labels
 
     def is_current(self, index: int) -> bool:

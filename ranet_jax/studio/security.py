@@ -89,10 +89,7 @@ class Guard:
 
     def _is_known(self, host: str) -> bool:
         name = host.lower()
-        if name.startswith("["):
-            name = name[1:].partition("]")[0]
-        else:
-            name = name.partition(":")[0]
+        name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
         if name in self._hosts:
             return True
         if not self._any_address:
