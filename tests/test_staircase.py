@@ -1,4 +1,4 @@
-"""Imports go down one staircase: no arrow up, no circle. The staircase is data; the arrows are read from the sources."""
+"""Imports go down one staircase: no arrow up, no circle. The staircase is data, the arrows are read in the sources."""
 
 import ast
 import functools

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from ranet_jax.tracker.make import make_tracker
 
 from ranet_jax.errors import InputError
 from ranet_jax.evaluation.speed import Yardstick
 from ranet_jax.evaluation.tracking_speed import FRAME_SIZE, labelled_noise
 from ranet_jax.networks import RANetConfig
-from ranet_jax.tracker.make import make_tracker
 from ranet_jax.weights import initial_variables
 
 SETTLING = 0.3

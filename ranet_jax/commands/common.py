@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 from ranet_jax.errors import InputError
 
 if TYPE_CHECKING:
-    from ranet_jax.networks import NetworkConfig
     from ranet_jax.runtime.adapting import Adaptation
+    from ranet_jax.weights import Checkpoint
 
 ONLINE_LEARNING_RATE = 1e-6
 """The paper's."""
@@ -109,7 +109,7 @@ def use_cache(options: argparse.Namespace) -> None:
         keep_compiled_programs()
 
 
-def online_adaptation(config: "NetworkConfig", steps: int, learning_rate: float) -> "Adaptation | None":
+def online_adaptation(checkpoint: "Checkpoint", steps: int, learning_rate: float) -> "Adaptation | None":
     """What fits the weights to a video's first frame; None for 0 steps, and then nothing of training is imported.
 
     Raises:
@@ -120,12 +120,13 @@ def online_adaptation(config: "NetworkConfig", steps: int, learning_rate: float)
     from ranet_jax.networks import RANetConfig
     from ranet_jax.training.online import adapt
 
+    config, tracker = checkpoint.config, checkpoint.tracker
     if not isinstance(config, RANetConfig):
         raise InputError(
             f"online learning is RANet's, and this checkpoint is of {config.TITLE}: leave out --online-steps"
         )
 
-    return functools.partial(adapt, config, steps=steps, learning_rate=learning_rate)
+    return functools.partial(adapt, config, tracker, steps=steps, learning_rate=learning_rate)
 
 
 def _number_of_steps(text: str) -> int:

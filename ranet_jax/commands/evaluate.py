@@ -23,10 +23,8 @@ from ranet_jax.errors import InputError
 if TYPE_CHECKING:
     from ranet_jax.data.davis import DavisTree
 
-_TRACKING = ("checkpoint", "model", "online_steps", "batch", "distributed", "no_cache")
-"""Options that mean nothing where masks are scored only."""
-_NOT_GIVEN = (None, 0, 1, False)
-"""Values of these options where nothing is said."""
+_NOT_GIVEN = {"checkpoint": None, "model": None, "online_steps": 0, "batch": 1, "distributed": None, "no_cache": False}
+"""Options that mean nothing where masks are scored only, and their values where they are not given."""
 
 
 def add_parser(add: AddCommand) -> None:
@@ -82,7 +80,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         milliseconds = _track(options, tree, named)
         if milliseconds is None:  # the first of several processes scores
             return
-    elif given := [f"--{name.replace('_', '-')}" for name in _TRACKING if getattr(options, name) not in _NOT_GIVEN]:
+    elif given := [f"--{name.replace('_', '-')}" for name in _NOT_GIVEN if getattr(options, name) != _NOT_GIVEN[name]]:
         raise InputError(f"{' and '.join(given)} say how to track: add --track, or leave them out to score masks only")
     scores = evaluate_masks(tree, options.split, options.results, sequences=named)
     print(format_tables(scores, milliseconds))

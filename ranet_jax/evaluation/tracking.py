@@ -17,7 +17,7 @@ from ranet_jax.runtime.adapting import Adaptation, AdaptingTracker
 from ranet_jax.runtime.batched import BatchedTracker
 from ranet_jax.runtime.lockstep import Video, track_in_lockstep
 from ranet_jax.runtime.stream import StreamReport, Tracker, stream
-from ranet_jax.tracker.make import make_tracker
+from ranet_jax.tracker import Tracker as NetworkTracker
 from ranet_jax.weights import Checkpoint
 
 Notify = Callable[[str, StreamReport], object]
@@ -100,14 +100,14 @@ def _track(
         for name in sequences
     ]
     height, width = videos[0].first_label_map.shape
-    tracker = make_tracker(checkpoint.config, (height, width))
+    tracker = NetworkTracker(checkpoint.config, checkpoint.tracker, (height, width))
     progress = lambda done: check()
     if len(videos) > 1:
         batched = BatchedTracker(tracker)
         return track_in_lockstep(batched, checkpoint.variables, videos, device=device, progress=progress)
     (video,) = videos
     single: Tracker = tracker if adapt is None else AdaptingTracker(tracker, adapt)
-    frames, labels = video.frames, video.first_label_map
+    frames, labels = video.frames, {0: video.first_label_map}
     try:
         return [stream(single, checkpoint.variables, frames, labels, video.sink, device=device, progress=progress)]
     except InputError as error:

@@ -16,19 +16,23 @@ import ml_collections
 
 from ranet_jax.data.config import SampleConfig
 from ranet_jax.networks import MRNetConfig
+from ranet_jax.tracker import TrackerConfig
 from ranet_jax.training.loop import LoopConfig
 from ranet_jax.training.mixture import part
 from ranet_jax.training.optimizer import OptimizerConfig
 from ranet_jax.training.recipe import recipe
+from ranet_jax.training.rollout import Objective
 
 
 def get_config() -> ml_collections.ConfigDict:
     """The recipe."""
     return recipe(
         MRNetConfig(),
+        TrackerConfig.mrnet(),
         SampleConfig(clip_length=12),
         {"davis": part("davis2016", "DAVIS", "clip")},
         optimizer=OptimizerConfig(learning_rate=1e-5, schedule="polynomial", weight_decay=5e-4, ema_decay=0.999),
         loop=LoopConfig(steps=10000, checkpoint_every=500),
         batch_size=4,
+        objective=Objective(),
     )

@@ -20,27 +20,31 @@ paper (`model.mask_input=stem`, several times slower), larger motion (`data.samp
 (`data.sample.max_objects`).
 
 Cost: on two CPU cores 65 minutes beside other work, about 1.2 s a step of 4 frames, 2.7 s of 8 and 4.3 s of 12; 6 GB of
-memory, of which 4 keep decoded frames; the second command 90 minutes on one core. Both train without dropping parts of
-predictions (`model.parts`), and their weights are tracked by connected parts (`inference.parts`). Result: J&F 76.3 on
-four validation sequences after the second; tracked as they were trained 66.8 after the first, 70.5 after the second
-(docs/results.md).
+memory, of which 4 keep decoded frames; the second command 90 minutes on one core. Both train on all that is predicted
+(`objective.presence` is off), and track by connected components (`tracker.presence`). Result: J&F 76.3 on four
+validation sequences after the second; tracked as they were trained 66.8 after the first, 70.5 after the second.
 """
+
+import dataclasses
 
 import ml_collections
 
 from ranet_jax.data.config import SampleConfig
 from ranet_jax.networks import MRNetConfig
+from ranet_jax.tracker import Presence, TrackerConfig
 from ranet_jax.training.loop import LoopConfig
 from ranet_jax.training.mixture import part
 from ranet_jax.training.optimizer import OptimizerConfig
 from ranet_jax.training.recipe import recipe
+from ranet_jax.training.rollout import Objective
 
 
 def get_config() -> ml_collections.ConfigDict:
     """The recipe."""
-    model = MRNetConfig.lite(parts="all")
-    config = recipe(
+    model = MRNetConfig.lite()
+    return recipe(
         model,
+        dataclasses.replace(TrackerConfig.mrnet(), presence=Presence()),
         SampleConfig(size=model.input_size, clip_length=12),
         {"davis": part("davis2016", "DAVIS", "clip")},
         optimizer=OptimizerConfig(
@@ -54,9 +58,6 @@ def get_config() -> ml_collections.ConfigDict:
         ),
         loop=LoopConfig(steps=1400, checkpoint_every=200),
         batch_size=2,
-        objective={"dice_weight": 0.5},
+        objective=Objective(dice_weight=0.5),
+        curriculum=((0, 4), (700, 8), (1150, 12)),
     )
-    config.curriculum = ((0, 4), (700, 8), (1150, 12))
-    # Trained on all that is predicted, tracked by what hangs together with the previous mask.
-    config.inference.parts = MRNetConfig.lite().parts
-    return config

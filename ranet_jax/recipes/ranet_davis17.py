@@ -13,21 +13,25 @@ import ml_collections
 
 from ranet_jax.data.config import SampleConfig
 from ranet_jax.networks import RANetConfig
+from ranet_jax.tracker import TrackerConfig
 from ranet_jax.training.loop import LoopConfig
 from ranet_jax.training.mixture import part
 from ranet_jax.training.optimizer import OptimizerConfig
 from ranet_jax.training.recipe import recipe
+from ranet_jax.training.rollout import Objective
 
 
 def get_config() -> ml_collections.ConfigDict:
     """The recipe."""
     config = recipe(
         RANetConfig(objects="multi"),
+        TrackerConfig(),
         SampleConfig(max_objects=3),
         {"davis": part("davis2017", "DAVIS17", "video_pair")},
         optimizer=OptimizerConfig(learning_rate=1e-5, schedule="polynomial", ema_decay=0.999),
         loop=LoopConfig(steps=5000, checkpoint_every=500),
         batch_size=8,
+        objective=Objective.pairs(),
     )
     config.evaluation.folder, config.evaluation.year = "DAVIS17", 2017
     return config

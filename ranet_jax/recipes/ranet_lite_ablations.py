@@ -57,7 +57,7 @@ def get_config(argument: str) -> ml_collections.ConfigDict:
     config = ranet_lite_davis16.get_config()
     size = (160, 288)
     # As all were trained and tracked but those that ask for the one or the other.
-    config.model.parts, config.model.target_model, config.model.target_update = "all", False, False
+    config.model.hints, config.tracker.target, config.tracker.presence = 0, None, None
     config.model.input_size, config.model.template_grid, config.data.sample.size = size, (10, 18), size
     config.data.sample.paste.probability, config.data.sample.rollout = 0.0, 1
     config.data.sample.perturbation.ghost = 0.0

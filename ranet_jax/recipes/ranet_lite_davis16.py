@@ -21,10 +21,12 @@ import ml_collections
 
 from ranet_jax.data.config import GeometryConfig, PerturbationConfig, SampleConfig
 from ranet_jax.networks import RANetConfig
+from ranet_jax.tracker import TrackerConfig
 from ranet_jax.training.loop import LoopConfig
 from ranet_jax.training.mixture import part
 from ranet_jax.training.optimizer import OptimizerConfig
 from ranet_jax.training.recipe import recipe
+from ranet_jax.training.rollout import Objective
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -32,7 +34,6 @@ def get_config() -> ml_collections.ConfigDict:
     model = RANetConfig.lite()
     sample = SampleConfig(
         size=model.input_size,
-        crop="box",
         geometry=GeometryConfig(control_shift=0.05, rotation=15.0),
         perturbation=PerturbationConfig(ghost=0.3),
     )
@@ -44,6 +45,7 @@ def get_config() -> ml_collections.ConfigDict:
     parts["longboard"].only = ("longboard",)
     return recipe(
         model,
+        TrackerConfig.lite(),
         sample,
         parts,
         optimizer=OptimizerConfig(
@@ -57,5 +59,5 @@ def get_config() -> ml_collections.ConfigDict:
         ),
         loop=LoopConfig(steps=1700),
         batch_size=4,
-        objective={"dice_weight": 0.5},
+        objective=Objective.pairs(dice_weight=0.5),
     )

@@ -17,10 +17,12 @@ import ml_collections
 
 from ranet_jax.data.config import SampleConfig
 from ranet_jax.networks import RANetConfig
+from ranet_jax.tracker import TrackerConfig
 from ranet_jax.training.loop import LoopConfig
 from ranet_jax.training.mixture import part
 from ranet_jax.training.optimizer import OptimizerConfig
 from ranet_jax.training.recipe import recipe
+from ranet_jax.training.rollout import Objective
 
 
 def get_config(objects: str = "single") -> ml_collections.ConfigDict:
@@ -28,11 +30,13 @@ def get_config(objects: str = "single") -> ml_collections.ConfigDict:
     several = objects == "multi"
     return recipe(
         RANetConfig.from_dict({"objects": objects}),
+        TrackerConfig(),
         SampleConfig(max_objects=3 if several else 1),
         static_parts(several_objects=several),
         optimizer=OptimizerConfig(learning_rate=1e-5, schedule="polynomial", ema_decay=0.999),
         loop=LoopConfig(steps=20_000, checkpoint_every=1000),
         batch_size=8,
+        objective=Objective.pairs(),
     )
 
 

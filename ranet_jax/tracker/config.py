@@ -7,7 +7,7 @@ from ranet_jax.errors import InputError
 from ranet_jax.nn.config import from_values
 from ranet_jax.tracker.presence import Presence
 from ranet_jax.tracker.target import Target
-from ranet_jax.tracker.window import WINDOWS, ReleasedBox, WholeFrame, Window
+from ranet_jax.tracker.window import WINDOWS, AspectBox, ReleasedBox, WholeFrame, Window
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +44,11 @@ class TrackerConfig:
             if (value := getattr(self, name)) not in choices:
                 listed = ", ".join(repr(choice) for choice in choices)
                 raise InputError(f"tracker field {name} is {value!r}: choose one of {listed}")
+
+    @classmethod
+    def lite(cls) -> "TrackerConfig":
+        """That of the small RANet, for video as people have it."""
+        return cls(window=AspectBox(), target=Target(), presence=Presence())
 
     @classmethod
     def mrnet(cls) -> "TrackerConfig":

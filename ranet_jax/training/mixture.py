@@ -93,10 +93,12 @@ def title_of(values: ml_collections.ConfigDict) -> str:
 
 def data_fields(sample: SampleConfig, **parts: Any) -> ml_collections.ConfigDict:
     """The `data` fields of a configuration, from how samples are made and what they are made of."""
+    of_samples = fields(sample)
+    del of_samples["crop"]  # the tracker's window decides it
     values = {
         "root": "data",
         "parts": parts,
-        "sample": fields(sample),
+        "sample": of_samples,
         "threads": 2,
         "prefetch": 16,
         # All of DAVIS16-train at 480p, decoded, is 3.4 GB.
@@ -106,11 +108,12 @@ def data_fields(sample: SampleConfig, **parts: Any) -> ml_collections.ConfigDict
     return ml_collections.ConfigDict(values)
 
 
-def open_mixture(data: ml_collections.ConfigDict, *, batch_size: int, seed: int) -> Mixture:
+def open_mixture(data: ml_collections.ConfigDict, *, crop: str, batch_size: int, seed: int) -> Mixture:
     """This process's batches, and what they are made of.
 
     Args:
         data: see `data_fields`.
+        crop: how samples are cut, see `SampleConfig`: the tracker's window decides.
         batch_size: of all processes together.
         seed: of the order and of every sample.
 
@@ -120,7 +123,7 @@ def open_mixture(data: ml_collections.ConfigDict, *, batch_size: int, seed: int)
     processes = jax.process_count()
     if batch_size % processes:
         raise InputError(f"batch_size {batch_size} does not divide by {processes} processes")
-    config = build(SampleConfig, data.sample)
+    config = dataclasses.replace(build(SampleConfig, data.sample), crop=crop)
     opened: dict[Any, Source] = {}
     parts, description = [], []
     for name, values in data.parts.items():

@@ -1,9 +1,5 @@
-"""What is a network's own in its training: its objective, its loss, a picture of its progress, its curriculum.
+"""What training asks of each network: a small variant, and of both: a picture of the progress, a curriculum."""
 
-Nothing else of training, and no recipe, names a network's loss or objective.
-"""
-
-import dataclasses
 from collections.abc import Callable, Mapping, Set
 from typing import Any
 
@@ -13,31 +9,10 @@ import numpy as np
 
 from ranet_jax.errors import InputError
 from ranet_jax.networks import MRNetConfig, NetworkConfig, RANetConfig
-from ranet_jax.training import mrnet, ranet
+from ranet_jax.tracker import TrackerConfig
 from ranet_jax.training.loop import BatchChange
 from ranet_jax.training.reporting import progress_picture
-from ranet_jax.training.step import LossFunction
-
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """A network's own part of a training.
-
-    Attributes:
-        model: class of its configuration, built from the fields `model`.
-        objective: class of what it minimises, built from the fields `objective`.
-        loss: `(model, objective, *, frozen)` to its loss function.
-        picture: `(model, variables, batch)` to a picture of some samples and predictions, uint8 (height, width, 3).
-        small: `(config, names of given fields)` to further fields, and their values in a run of seconds.
-        clips: whether samples are clips, of which a curriculum may cut the first steps' shorter.
-    """
-
-    model: type[NetworkConfig]
-    objective: type
-    loss: Callable[..., LossFunction]
-    picture: Callable[[Any, Any, Mapping[str, np.ndarray]], np.ndarray]
-    small: Callable[[ml_collections.ConfigDict, Set[str]], dict[str, Any]]
-    clips: bool = False
+from ranet_jax.training.rollout import Clip, Objective, rollout
 
 
 def curriculum(config: ml_collections.ConfigDict) -> BatchChange | None:
@@ -46,7 +21,7 @@ def curriculum(config: ml_collections.ConfigDict) -> BatchChange | None:
     Raises:
         InputError: steps do not rise from 0, or a length is not between 3 and `data.sample.clip_length`.
     """
-    stages = tuple(tuple(stage) for stage in config.get("curriculum", ()))
+    stages = tuple(tuple(stage) for stage in config.curriculum)
     if not stages:
         return None
     longest = config.data.sample.clip_length
@@ -63,20 +38,20 @@ def curriculum(config: ml_collections.ConfigDict) -> BatchChange | None:
     return cut
 
 
-def _picture_of_pairs(model: RANetConfig, variables: Any, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Up to four samples and their predictions."""
-    shown = {name: array[:4] for name, array in batch.items()}
-    return progress_picture(shown, np.asarray(_predict_pairs(model, variables, shown)))
+def picture(
+    model: NetworkConfig, tracker: TrackerConfig, objective: Objective, variables: Any, batch: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Up to four samples and what is predicted for their last frame, uint8 (height, width, 3)."""
+    shown = {name: array[:4] for name, array in batch.items() if name != "name"}
+    tracker = tracker.for_training(presence=objective.presence, update=objective.update)
+    return progress_picture(shown, np.asarray(_predict(model, tracker, variables, Clip.of(shown))))
 
 
-def _picture_of_clips(model: MRNetConfig, variables: Any, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Up to four clips: frame 0, the last frame, and what is predicted for the last two."""
-    shown = {name: array[:4] for name, array in batch.items()}
-    before, last = np.asarray(_predict_clips(model, variables, shown))
-    images, labels = shown["images"], shown["labels"]
-    pair = {"template_image": images[:, 0], "template_labels": labels[:, 0], "image": images[:, -1]}
-    pair |= {"labels": labels[:, -1], "previous_labels": (before.max(axis=-1) > 0.5).astype(np.uint8)}
-    return progress_picture(pair, last)
+def _probability(model: NetworkConfig, tracker: TrackerConfig, variables: Any, clip: Clip) -> jax.Array:
+    return rollout(model, tracker, variables, clip)[1]
+
+
+_predict = jax.jit(_probability, static_argnums=(0, 1))
 
 
 def _small_ranet(config: ml_collections.ConfigDict, given: Set[str]) -> dict[str, Any]:
@@ -100,12 +75,8 @@ def _small_mrnet(config: ml_collections.ConfigDict, given: Set[str]) -> dict[str
     }
 
 
-_predict_pairs = jax.jit(ranet.predict, static_argnums=0)
-_predict_clips = jax.jit(mrnet.predict, static_argnums=0)
-PROGRAMS = {
-    RANetConfig.NETWORK: Program(RANetConfig, ranet.RANetObjective, ranet.ranet_loss, _picture_of_pairs, _small_ranet),
-    MRNetConfig.NETWORK: Program(
-        MRNetConfig, mrnet.MRNetObjective, mrnet.mrnet_loss, _picture_of_clips, _small_mrnet, clips=True
-    ),
+SMALL: dict[str, Callable[[ml_collections.ConfigDict, Set[str]], dict[str, Any]]] = {
+    RANetConfig.NETWORK: _small_ranet,
+    MRNetConfig.NETWORK: _small_mrnet,
 }
-"""By the network's name, which is a configuration's field `network`."""
+"""By network: `(config, names of given fields)` to further fields, and their values in a run of seconds."""

@@ -47,6 +47,11 @@ class Objective:
     presence: bool = False
     update: bool = False
 
+    @classmethod
+    def pairs(cls, **changes: Any) -> "Objective":
+        """RANet's: two or three frames, encoded together, masks without a gradient."""
+        return cls(**({"remat": False, "encode_together": True, "gradient_through_masks": False} | changes))
+
     def __post_init__(self) -> None:
         """Checks the values.
 

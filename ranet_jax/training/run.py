@@ -20,6 +20,7 @@ from ranet_jax.evaluation.tracking import track_and_score
 from ranet_jax.io.atomic import atomic_file
 from ranet_jax.networks import NetworkConfig
 from ranet_jax.processes import start_distributed
+from ranet_jax.tracker import TrackerConfig
 from ranet_jax.training import loop
 from ranet_jax.training.checkpoint import Checkpoints
 from ranet_jax.training.licences import of_training
@@ -28,8 +29,8 @@ from ranet_jax.training.mixture import Mixture, open_mixture, title_of
 from ranet_jax.training.optimizer import learning_rate_schedule
 from ranet_jax.training.options import build
 from ranet_jax.training.parallel import data_parallel
-from ranet_jax.training.programs import curriculum
-from ranet_jax.training.recipe import open_step, program_of
+from ranet_jax.training.programs import curriculum, picture
+from ranet_jax.training.recipe import configs_of, open_step
 from ranet_jax.training.reporting import Reporter
 from ranet_jax.training.smoke import smoke
 from ranet_jax.training.step import initial_state, train_step
@@ -66,7 +67,7 @@ def train(options: Options) -> int:
     """
     start_distributed(options.distributed)
     config = options.config
-    program = program_of(config)
+    configs_of(config)
     if config.loop.evaluate_every:
         open_split(config)
     if options.smoke:
@@ -76,14 +77,13 @@ def train(options: Options) -> int:
     opened, rhythm = open_step(config), build(LoopConfig, config.loop)
     step = data_parallel(functools.partial(train_step, function=opened.function), config.backend)
     change = curriculum(config)
-    mixture = open_mixture(config.data, batch_size=config.batch_size, seed=config.seed)
+    mixture = open_mixture(config.data, crop=opened.crop, batch_size=config.batch_size, seed=config.seed)
     variables = start_variables(opened.model, config)
     _announce(options, config, mixture, variables)
-    exported = exported_model(config)
     hooks = Hooks(
-        export=functools.partial(export, options.workdir / "inference", exported, card_of(config)),
-        evaluate=functools.partial(evaluate, exported, config, options.workdir / "evaluation"),
-        picture=functools.partial(program.picture, opened.model),
+        export=functools.partial(export, options.workdir / "inference", opened.model, opened.tracker, card_of(config)),
+        evaluate=functools.partial(evaluate, opened.model, opened.tracker, config, options.workdir / "evaluation"),
+        picture=functools.partial(picture, opened.model, opened.tracker, opened.objective),
         learning_rate=learning_rate_schedule(opened.optimizer, rhythm.steps),
     )
     write_config(options.workdir, config)
@@ -128,18 +128,9 @@ def _announce(
         f"devices: {jax.device_count()} x {kind} ({jax.default_backend()}){shared}, {config.batch_size} samples a step"
     )
     millions = sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) / 1e6
-    title = program_of(config).model.TITLE
+    title = configs_of(config)[0].TITLE
     print(f"network: {title}, {config.model.backbone}, {height}x{width}, {millions:.2f} M parameters")
     print("compiling the training step", flush=True)
-
-
-def exported_model(config: ml_collections.ConfigDict) -> NetworkConfig:
-    """The configuration that the exported weights are used with: the trained model's, but for the fields `inference`.
-
-    Raises:
-        InputError: a field does not exist, or its value is not possible.
-    """
-    return program_of(config).model.from_dict(config.model.to_dict() | config.inference.to_dict())
 
 
 def start_variables(model: NetworkConfig, config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -174,9 +165,8 @@ def decisive(config: ml_collections.ConfigDict) -> dict[str, Any]:
         for part in groups:
             group = group[part]
         del group[last]
-    # Of the network the model's fields tell, and what is done with its weights decides no loss.
-    for name in ("evaluation", "inference", "network"):
-        del values[name]
+    # What is done with the weights decides no loss.
+    del values["evaluation"]
     # Where the files lie, and how fast they are read, decides nothing.
     for name in ("root", "threads", "prefetch", "cache_gigabytes"):
         del values["data"][name]
@@ -196,9 +186,16 @@ def card_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return card | of_training(config.data, initial_card)
 
 
-def export(folder: pathlib.Path, model: NetworkConfig, card: dict[str, Any], variables: Any, step: int) -> None:
+def export(
+    folder: pathlib.Path,
+    model: NetworkConfig,
+    tracker: TrackerConfig,
+    card: dict[str, Any],
+    variables: Any,
+    step: int,
+) -> None:
     """Writes the averaged weights as a checkpoint for inference, with how they came about."""
-    save_checkpoint(folder, model, variables, card=card | {"steps": step})
+    save_checkpoint(folder, model, tracker, variables, card=card | {"steps": step})
 
 
 def open_split(config: ml_collections.ConfigDict) -> tuple[DavisTree, str, list[str] | None]:
@@ -215,11 +212,16 @@ def open_split(config: ml_collections.ConfigDict) -> tuple[DavisTree, str, list[
 
 
 def evaluate(
-    model: NetworkConfig, config: ml_collections.ConfigDict, folder: pathlib.Path, variables: Any, step: int
+    model: NetworkConfig,
+    tracker: TrackerConfig,
+    config: ml_collections.ConfigDict,
+    folder: pathlib.Path,
+    variables: Any,
+    step: int,
 ) -> dict[str, float]:
     """J&F, J and F (means, in percent) of the averaged weights as a tracker, on the split of the configuration."""
     tree, split, sequences = open_split(config)
-    checkpoint = Checkpoint(f"step {step}", model, variables, {})
+    checkpoint = Checkpoint(f"step {step}", model, tracker, variables, {})
     scores, _ = track_and_score(tree, split, checkpoint, folder, sequences=sequences)
     return {name: 100 * scores.global_scores()[name] for name in ("J&F-Mean", "J-Mean", "F-Mean")}
 

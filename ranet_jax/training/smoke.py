@@ -8,7 +8,8 @@ import jax
 import ml_collections
 
 from ranet_jax.errors import InputError
-from ranet_jax.training.recipe import program_of
+from ranet_jax.training.programs import SMALL
+from ranet_jax.training.recipe import configs_of
 from ranet_jax.weights import read_card
 
 _SIZE_FIELDS = ("model.input_size", "data.sample.size")
@@ -28,7 +29,7 @@ def smoke(config: ml_collections.ConfigDict, given: Set[str] = frozenset()) -> m
     Raises:
         InputError: a field is missing, or weights that are named do not exist.
     """
-    program = program_of(config)
+    configs_of(config)
     _look_for_weights(config)
     config = ml_collections.ConfigDict(config)
     size = next((_value(config, name) for name in _SIZE_FIELDS if name in given), (64, 96))
@@ -44,7 +45,7 @@ def smoke(config: ml_collections.ConfigDict, given: Set[str] = frozenset()) -> m
         "loop.evaluate_every": 0,
         "loop.picture_every": 3,
     }
-    small |= program.small(config, given)
+    small |= SMALL[config.network](config, given)
     kept = given - set(_WEIGHTS)
     config.update_from_flattened_dict({name: value for name, value in small.items() if name not in kept})
     return config.lock()

@@ -103,7 +103,7 @@ def test_videos_in_the_layout_of_davis(tmp_path, between):
     assert names(videos(tmp_path, without=["walk"])) == names(videos(tmp_path, only=["swim"])) == names(source)[:2]
     with pytest.raises(InputError, match="'run' is not a video"):
         videos(tmp_path, only=["run"])
-    with pytest.raises(InputError, match="no video of .* was chosen"):
+    with pytest.raises(InputError, match=r"no video of .* was chosen"):
         videos(tmp_path, without=["walk", "swim"])
 
 
@@ -116,11 +116,11 @@ def test_videos_in_two_folders_of_png_frames_and_one_video_alone(tmp_path):
 
 
 def test_what_does_not_fit_is_named(tmp_path):
-    with pytest.raises(InputError, match="there is no folder .*nowhere"):
+    with pytest.raises(InputError, match=r"there is no folder .*nowhere"):
         photographs(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"holds no \.jpg or \.jpeg file"):
         photographs(tmp_path)
-    with pytest.raises(InputError, match="there is no folder .*JPEGImages"):
+    with pytest.raises(InputError, match=r"there is no folder .*JPEGImages"):
         videos(tmp_path)
     video(tmp_path / "f" / "a", tmp_path / "m" / "a")
     write_label_map(tmp_path / "m" / "a" / "00009.png", LABELS)

@@ -8,8 +8,9 @@ import shlex
 import pytest
 
 from ranet_jax.errors import InputError
+from ranet_jax.training.mixture import open_mixture
 from ranet_jax.training.options import RECIPES, load_config, override, recipe_names
-from ranet_jax.training.recipe import program_of
+from ranet_jax.training.recipe import open_step, program_of
 from ranet_jax.training.run import exported_model
 from ranet_jax.weights import load_checkpoint
 
@@ -56,6 +57,31 @@ def test_both_runs_of_mrnet_lite_train_without_dropping_parts():
     for recipe, *arguments in found:
         config = override(load_config(recipe), [a for a in arguments if a.startswith("--config.")])
         assert (config.model.parts, exported_model(config).parts) == ("all", "connected")
+
+
+def test_the_recipe_of_one_s_own_in_the_documentation_is_one(tmp_path):
+    text = (ROOT / "docs" / "training.md").read_text()
+    (code,) = re.findall(r"```python\n(# mine\.py.*?)```", text, re.S)
+    (tmp_path / "mine.py").write_text(code)
+    config = load_config(str(tmp_path / "mine.py"))
+    assert open_step(config).objects == 3
+    assert config.data.parts.stills.masks == "stills/png"
+    with pytest.raises(InputError, match="there is no folder data/horses/JPEGImages"):
+        open_mixture(config.data, batch_size=4, seed=0)
+    table = text.split("## Recipes")[1].split("Each one")[0]
+    assert set(re.findall(r"`(\w+_\w+)[`:]", table)) == set(recipe_names())
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if "ablations" not in name])
+def test_every_field_of_a_recipe_is_asked_for(name):
+    for field in load_config(name):
+        config = load_config(name).copy_and_resolve_references().unlock()
+        del config[field]
+        if field == "curriculum":
+            assert program_of(config).clips
+        else:
+            with pytest.raises(InputError, match=f"lacks {field}: "):
+                program_of(config)
 
 
 def test_a_configuration_that_is_none_is_named():

@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
+from ranet_jax.tracker.ranet_tracker import RANetTracker, compiled_steps
 
 from ranet_jax.networks import RANetConfig
 from ranet_jax.runtime.adapting import AdaptingTracker
-from ranet_jax.tracker.ranet_tracker import RANetTracker, compiled_steps
 from ranet_jax.weights import initial_variables
 
 SIZE = (48, 80)

@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 import pytest
+from ranet_jax.tracker.make import make_tracker
 
 from ranet_jax.errors import InputError
 from ranet_jax.networks import MRNetConfig, RANetConfig
 from ranet_jax.runtime.batched import BatchedTracker, compiled_steps
-from ranet_jax.tracker.make import make_tracker
 from ranet_jax.weights import initial_variables
 
 SIZE = (40, 70)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from jax import export as jax_export
 from PIL import Image
+from ranet_jax.tracker.make import make_tracker
 
 from ranet_jax import cli
 from ranet_jax.errors import InputError
@@ -21,7 +22,6 @@ from ranet_jax.io.masks import write_label_map
 from ranet_jax.networks import MRNetConfig, RANetConfig
 from ranet_jax.runtime.export import export_program
 from ranet_jax.runtime.program import load_program
-from ranet_jax.tracker.make import make_tracker
 from ranet_jax.weights import Checkpoint, initial_variables, save_checkpoint
 
 ROOT = pathlib.Path(__file__).parents[1]

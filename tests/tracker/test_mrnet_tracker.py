@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from ranet_jax.errors import InputError
-from ranet_jax.networks import MRNetConfig, RANetConfig
 from ranet_jax.tracker.make import make_tracker
 from ranet_jax.tracker.mrnet_tracker import MRNetTracker, compiled_steps
 from ranet_jax.tracker.ranet_tracker import RANetTracker
 from ranet_jax.training.mrnet import rollout
+
+from ranet_jax.errors import InputError
+from ranet_jax.networks import MRNetConfig, RANetConfig
 from ranet_jax.weights import initial_variables
 
 CONFIG = MRNetConfig.lite(backbone="resnet_micro", input_size=(32, 64), decoder_features=(8, 8))

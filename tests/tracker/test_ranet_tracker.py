@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ranet_jax.tracker.ranet_tracker import Canvas, RANetTracker, compiled_steps, object_ids
 
 from ranet_jax.errors import InputError
 from ranet_jax.networks import RANet, RANetConfig
 from ranet_jax.tracker import ranet_tracker as ranet
-from ranet_jax.tracker.ranet_tracker import Canvas, RANetTracker, compiled_steps, object_ids
 from ranet_jax.weights import initial_variables
 
 MICRO = {

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ranet_jax.training.mrnet import MRNetObjective, mrnet_loss, predict, rollout, start, temporary_bytes
 
 from ranet_jax.backbones import normalise
 from ranet_jax.errors import InputError
 from ranet_jax.networks import MRNet, MRNetConfig
 from ranet_jax.training.losses import mask_loss, masks_of_labels
-from ranet_jax.training.mrnet import MRNetObjective, mrnet_loss, predict, rollout, start, temporary_bytes
 from ranet_jax.training.optimizer import WHOLE_BACKBONE
 from ranet_jax.weights import initial_variables
 

@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from ranet_jax.training.ranet import RANetObjective, ranet_loss
 
 from ranet_jax.data.config import SampleConfig
 from ranet_jax.data.davis import DavisTree
@@ -12,7 +13,6 @@ from ranet_jax.data.samples import video_pair
 from ranet_jax.data.sources import davis_videos
 from ranet_jax.networks import RANetConfig
 from ranet_jax.training.optimizer import WHOLE_BACKBONE, OptimizerConfig, build_optimizer
-from ranet_jax.training.ranet import RANetObjective, ranet_loss
 from ranet_jax.training.step import StepFunction, initial_state, train_step
 from ranet_jax.weights import initial_variables, load_checkpoint
 

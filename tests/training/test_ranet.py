@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ranet_jax.training.ranet import RANetObjective, predict, ranet_loss
 
 from ranet_jax.backbones import normalise
 from ranet_jax.networks import RANet
 from ranet_jax.training.losses import mask_loss, masks_of_labels
 from ranet_jax.training.optimizer import WHOLE_BACKBONE
-from ranet_jax.training.ranet import RANetObjective, predict, ranet_loss
 from ranet_jax.weights import initial_variables
 from tests.training.micro import MICRO, make_batch
 
