@@ -39,7 +39,7 @@ def make_folder(path: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(_explain("cannot create the folder", folder, error)) from error
+        raise InputError(explain("cannot create the folder", folder, error)) from error
     return folder
 
 
@@ -75,13 +75,14 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         ours = error.filename is None or os.fspath(error.filename) in (str(temporary), str(target))
         if ours and error.errno in _REASONS:
-            raise InputError(_explain("cannot write", target, error)) from error
+            raise InputError(explain("cannot write", target, error)) from error
         raise
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
-def _explain(what: str, path: Path, error: OSError) -> str:
+def explain(what: str, path: Path, error: OSError) -> str:
+    """One line about an error of the operating system: what could not be done, why, and what to do."""
     reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
     return f"{what} {path}: {reason}; choose another place or make room"

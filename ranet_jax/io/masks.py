@@ -1,11 +1,11 @@
-"""Label maps as image files: palette PNGs out, any common mask format in.
+"""Label maps as files: palette PNGs out, every form of mask that people have in.
 
-A label map is a uint8 array (height, width): 0 is the background, every other value the id of an object,
-and 255 in a palette annotation is the void region that DAVIS leaves out of its scores. `docs/palette.md`
-describes the file formats.
+A label map is a uint8 array (height, width): 0 is the background, every other value the id of an object, also 255.
+What scoring makes of 255 in annotations is not decided here. `docs/palette.md` describes the file formats.
 """
 
 import io
+import re
 import zlib
 from pathlib import Path
 
@@ -15,65 +15,81 @@ from PIL import Image
 
 from ranet_jax.errors import InputError
 from ranet_jax.io.atomic import atomic_file
+from ranet_jax.io.mask_arrays import Mask, mask_of_array_file
+from ranet_jax.io.mask_coco import mask_of_json
+from ranet_jax.io.mask_pictures import mask_of_picture
+from ranet_jax.io.palette import DAVIS_PALETTE
 
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+__all__ = ["DAVIS_PALETTE", "Mask", "encode_label_map", "read_label_map", "read_mask", "write_label_map"]
 
-
-def _bit_interleaved_palette() -> UInt8[np.ndarray, "256 3"]:
-    """The colour map of PASCAL VOC: an id's bits 0, 3, 6 fill red from the top; 1, 4, 7 green; 2, 5 blue."""
-    ids = np.arange(256)
-    palette = np.zeros((256, 3), np.uint8)
-    for bit in range(8):
-        palette[:, bit % 3] |= (((ids >> bit) & 1) << (7 - bit // 3)).astype(np.uint8)
-    return palette
+_SAME_SIZE = 0.05
+"""Masks whose scale differs from the frames' by less are cropped rather than resized: their size is refused."""
 
 
-DAVIS_PALETTE: UInt8[np.ndarray, "256 3"] = _bit_interleaved_palette()
-"""RGB of every label: the PASCAL VOC colour map, which DAVIS uses, up to label 255."""
-DAVIS_PALETTE.setflags(write=False)
-
-
-def read_label_map(path: str | Path) -> UInt8[np.ndarray, "height width"]:
-    """Reads a mask file as a label map.
+def read_mask(path: str | Path, size: tuple[int, int] | None = None) -> Mask:
+    """Reads the mask of a frame in any form that people have.
 
     | file | labels |
     |---|---|
-    | palette | the indices, whatever their colours |
-    | gray, 8 or 16 bits, alpha ignored | only black and white: 0 and 1; otherwise the values |
+    | palette PNG | the indices, whatever their colours |
+    | GIF | the values of a gray one, DAVIS's ids of its colours, else the indices |
+    | gray or RGB of grays, 8 or 16 bits, floats | only black and white: 0 and 1; otherwise the values, up to 255 |
     | bi-level | 0 and 1 |
+    | RGB in colours of DAVIS's palette | their ids |
+    | one colour with holes (RGBA) | 1 where it is not transparent |
+    | .npy, .npz | (h, w): as gray; bool (n, h, w): objects 1 to n |
+    | COCO JSON (run lengths or polygons) | the tracks' ids, otherwise 1 to n |
 
     Args:
-        path: the file, a PNG or another lossless format that Pillow reads.
+        path: the file.
+        size: (height, width) of the frames. A mask of another size and the same shape is resized to it.
 
     Returns:
-        The label map, uint8 (height, width), 0 for the background.
+        The labels, uint8 (height, width), and notes for the user: what was resized, which objects overlap.
 
     Raises:
-        InputError: the file is missing, unreadable or cut off, lossy (JPEG), a colour image, or holds ids
-            above 255.
+        InputError: the file is missing, unreadable or cut off, lossy (JPEG), has soft edges, colours that are no ids,
+            ids above 255, or does not fit `size`.
     """
-    if not Path(path).is_file():
+    if re.match("[A-Za-z][A-Za-z0-9+.-]+://", str(path)):
+        raise InputError(f"{path} is an address on a network: download the mask and give its path")
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the mask file of one frame")
+    if not path.is_file():
         raise InputError(f"there is no mask file {path}: check the path")
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except _UNREADABLE as error:
-        raise InputError(f"cannot read the mask {path} ({error}): give an undamaged PNG") from error
-    if image.format in ("JPEG", "MPO"):
-        raise InputError(f"the mask {path} is a JPEG, whose compression changes the ids: save it as a PNG")
-    if image.mode == "P":
-        return np.array(image, np.uint8)
-    if image.mode == "PA":
-        return np.array(image.getchannel(0), np.uint8)
-    if image.mode == "1":
-        return np.array(image, np.uint8)
-    if image.mode in ("L", "LA", "I", "I;16", "I;16B", "I;16L"):
-        values = np.array(image.getchannel(0) if image.mode == "LA" else image)
-        return _labels_of_gray(path, values, white=255 if values.dtype == np.uint8 else 65535)
-    raise InputError(
-        f"the mask {path} is a colour image (mode {image.mode}), which has no object ids: "
-        "save it as a palette (indexed) or gray PNG"
-    )
+    readers = {".npy": mask_of_array_file, ".npz": mask_of_array_file, ".json": mask_of_json}
+    mask = readers.get(path.suffix.lower(), mask_of_picture)(path)
+    return mask if size is None else _fitted(path, mask, size)
+
+
+def read_label_map(path: str | Path) -> UInt8[np.ndarray, "height width"]:
+    """Reads a mask file as a label map: `read_mask` for annotations and results, which are taken as they are.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The label map, uint8 (height, width), 0 for the background; 255 is a label like others.
+
+    Raises:
+        InputError: see `read_mask`.
+    """
+    return read_mask(path).labels
+
+
+def encode_label_map(labels: UInt8[np.ndarray, "height width"]) -> bytes:
+    """A label map as the bytes of an 8-bit palette PNG in the DAVIS colours.
+
+    Args:
+        labels: the label map, uint8 (height, width), not empty.
+    """
+    image = Image.fromarray(labels)  # mode L; attaching a palette keeps the values and makes it mode P
+    image.putpalette(DAVIS_PALETTE.tobytes())
+    encoded = io.BytesIO()
+    # Run lengths alone compress label maps to about the size of a full search, in a third of the time.
+    image.save(encoded, format="PNG", compress_type=zlib.Z_RLE)
+    return encoded.getvalue()
 
 
 def write_label_map(path: str | Path, labels: UInt8[np.ndarray, "height width"]) -> None:
@@ -86,23 +102,39 @@ def write_label_map(path: str | Path, labels: UInt8[np.ndarray, "height width"])
     Raises:
         InputError: the file cannot be written.
     """
-    image = Image.fromarray(labels)  # mode L; attaching a palette keeps the values and makes it mode P
-    image.putpalette(DAVIS_PALETTE.tobytes())
-    encoded = io.BytesIO()
-    # Run lengths alone compress label maps to about the size of a full search, in a third of the time.
-    image.save(encoded, format="PNG", compress_type=zlib.Z_RLE)
+    encoded = encode_label_map(labels)
     with atomic_file(path) as temporary:
         # Pillow hides why a write failed; writing the bytes here lets a full disk be told from a fault.
-        temporary.write_bytes(encoded.getvalue())
+        temporary.write_bytes(encoded)
 
 
-def _labels_of_gray(path: str | Path, values: np.ndarray, *, white: int) -> UInt8[np.ndarray, "height width"]:
-    """Values of a gray mask as labels: a black and white mask has one object, any other holds the ids."""
-    is_white = values == white
-    if np.all(is_white | (values == 0)):
-        return is_white.astype(np.uint8)
-    if values.min() < 0 or values.max() > 255:
+def _fitted(path: Path, mask: Mask, size: tuple[int, int]) -> Mask:
+    """The mask at the frames' size: the nearest pixel, where its shape is the frames' but for rounding."""
+    (height, width), (mask_height, mask_width) = size, mask.labels.shape
+    if (mask_height, mask_width) == size:
+        return mask
+    is_near = abs(height / mask_height - 1) < _SAME_SIZE or abs(width / mask_width - 1) < _SAME_SIZE
+    if is_near or not (_is_scaled(mask.labels.shape, size) or _is_scaled(size, mask.labels.shape)):
+        turned = " (it seems to be turned: the frames are upright)" if (mask_width, mask_height) == size else ""
         raise InputError(
-            f"the mask {path} holds values up to {values.max()}, but ids end at 255: save it as an 8-bit PNG"
+            f"{path}: the mask is {mask_width}x{mask_height} and the video {width}x{height}{turned}:"
+            " give a mask of the first frame's size"
         )
-    return values.astype(np.uint8)
+    rows = ((np.arange(height) + 0.5) * mask_height / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * mask_width / width).astype(int)
+    labels = mask.labels[rows][:, columns]
+    lost = sorted({int(value) for value in np.unique(mask.labels)} - {int(value) for value in np.unique(labels)} - {0})
+    if lost:
+        names = ", ".join(map(str, lost))
+        raise InputError(
+            f"{path}: object {names} vanishes where the mask is reduced to {width}x{height}: mark it larger"
+        )
+    note = f"{path}: the mask was resized from {mask_width}x{mask_height} to the video's {width}x{height}"
+    return Mask(labels, (*mask.notes, note))
+
+
+def _is_scaled(source: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether one factor takes both sides to the target's, rounded to whole pixels either way."""
+    least = max((to - 0.51) / of for of, to in zip(source, target, strict=True))
+    most = min((to + 0.51) / of for of, to in zip(source, target, strict=True))
+    return least <= most

@@ -1,5 +1,6 @@
 """The results of a video on disk: one palette PNG per frame and, where wanted, an overlay video."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +8,76 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ranet_jax.errors import InputError
-from ranet_jax.io.atomic import make_folder
+from ranet_jax.io.atomic import explain, make_folder
+from ranet_jax.io.folders import naturally_sorted
 from ranet_jax.io.masks import write_label_map
 from ranet_jax.io.overlay import OverlayWriter, draw_overlay
 from ranet_jax.io.video import Frame
 
 
+def old_results(folder: str | Path) -> tuple[Path, ...]:
+    """PNG files that lie in a folder already and would mix with new results, in the order of their numbers.
+
+    Args:
+        folder: the folder, which need not exist.
+    """
+    try:
+        paths = [path for path in Path(folder).iterdir() if path.suffix.lower() == ".png" and path.is_file()]
+    except OSError:  # not there, or cannot be read: `ResultWriter` says so
+        return ()
+    return naturally_sorted(path for path in paths if not path.name.startswith("."))
+
+
+def require_no_old_results(folder: str | Path, *, overwrite: bool) -> tuple[Path, ...]:
+    """Refuses a folder that holds results already, unless they may go; to be asked before anything is computed.
+
+    Args:
+        folder: where results shall go.
+        overwrite: whether old results may be replaced. Other pictures than palette PNGs may not.
+
+    Returns:
+        The old results, for `remove_old_results` once the new ones are complete; none without `overwrite`.
+
+    Raises:
+        InputError: saying how many there are.
+    """
+    old = old_results(folder)
+    if not old:
+        return ()
+    some = f"{len(old)} PNG file{'' if len(old) == 1 else 's'} ({old[0].name}{', ...' if len(old) > 1 else ''})"
+    if not overwrite:
+        raise InputError(f"{folder} holds {some} already: choose another folder, or give --overwrite")
+    foreign = next((path for path in old if not _is_palette_image(path)), None)
+    if foreign is not None:
+        raise InputError(f"{foreign} is no palette PNG, so it is no result and is kept: choose another folder")
+    return old
+
+
+def remove_old_results(old: Iterable[Path], written: Iterable[str]) -> int:
+    """Removes old results that no new one has replaced, so that a shorter video's do not mix with them.
+
+    Args:
+        old: what `require_no_old_results` returned.
+        written: the names of the frames whose results were written.
+
+    Returns:
+        How many were removed.
+
+    Raises:
+        InputError: one cannot be removed.
+    """
+    kept = set(written)
+    gone = [path for path in old if path.stem not in kept]
+    try:
+        for path in gone:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(explain("cannot remove the old result", path, error)) from error
+    return len(gone)
+
+
 class ResultWriter:
-    """Writes `<folder>/<frame name>.png` label maps and adds to an overlay; the sink of `tracking.stream`.
+    """Writes `<folder>/<frame name>.png` label maps and adds to an overlay; the sink of `runtime.stream`.
 
     Every PNG appears complete or not at all. The overlay is closed by whoever opened it:
 
@@ -51,12 +114,12 @@ class ResultWriter:
             raise InputError(f"{path} exists and is not a palette PNG, so it is kept: choose another folder")
         write_label_map(path, label_map)
         if self._overlay is not None:
-            self._overlay.write(draw_overlay(frame.image, label_map))
+            self._overlay.write(draw_overlay(frame.image, label_map), frame.seconds)
 
 
 def _is_palette_image(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             return image.mode == "P"
-    except OSError:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False

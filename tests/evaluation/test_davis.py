@@ -173,7 +173,7 @@ def test_wrong_masks_are_named(root: pathlib.Path, results: pathlib.Path) -> Non
     with pytest.raises(InputError, match="is 61x40, but its annotation is 60x40") as error:
         evaluate_masks(tree, "val", results, workers=1)
     assert one_line(error, path)
-    Image.new("RGB", SIZE[::-1]).save(path)
+    Image.new("RGB", SIZE[::-1], (9, 9, 200)).save(path)
     with pytest.raises(InputError, match="colour") as error:
         evaluate_masks(tree, "val", results, workers=1)
     assert one_line(error, path)

@@ -3,15 +3,17 @@ import os
 import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ranet_jax.errors import InputError
-from ranet_jax.io.video import TruncatedVideoError, open_frames, read_picture
+from ranet_jax.io.levels import EightBits, Levels, parse_levels
+from ranet_jax.io.video import TruncatedVideoError, open_frames, read_frame, read_picture
 
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
 
@@ -191,6 +193,10 @@ def test_folders_that_are_wrong(tmp_path):
     save_gray(tmp_path / "0.png", 0)
     with pytest.raises(InputError, match="single picture"):
         open_frames(tmp_path / "0.png")
+    save_gray(tmp_path / "0.bmp", 0)
+    with pytest.raises(InputError, match="single picture"):
+        open_frames(tmp_path / "0.bmp")
+    (tmp_path / "0.bmp").unlink()
     save_gray(tmp_path / "1.png", 0, size=(4, 6))
     with open_frames(tmp_path) as reader, pytest.raises(InputError, match=r"1\.png is 4x6 .* 6x4"):
         list(reader)
@@ -233,3 +239,145 @@ def test_stop_ends_the_frames(tmp_path):
         next(reader)
         reader.stop()
         assert list(reader) == []
+
+
+def test_what_is_on_disk_is_no_camera(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "97").mkdir()
+    save_gray(tmp_path / "97" / "a.png", 7)
+    with open_frames("97") as reader:
+        assert not reader.live
+        assert [frame.name for frame in reader] == ["a"]
+    for source in ("camera:97", "98"):
+        with pytest.raises(InputError, match=r"camera 9[78] gives no picture"):
+            open_frames(source)
+
+
+def test_addresses_are_refused_with_the_right_words():
+    for source in ("https://example.org/a.mp4", "rtsp://camera.example/1"):
+        with pytest.raises(InputError, match="download the video"):
+            open_frames(source)
+
+
+def test_the_mask_among_the_frames_is_left_out_and_said(tmp_path):
+    for name in ("00000.png", "00001.png", "00000_mask.png", "first.png"):
+        save_gray(tmp_path / name, 0)
+    with open_frames(tmp_path, without=[tmp_path / "first.png"]) as reader:
+        assert [frame.name for frame in reader] == ["00000", "00001"]
+    assert len(reader.notes) == 2
+    assert "first.png" in reader.notes[0]
+    assert "00000_mask.png" in reader.notes[1]
+
+
+def test_one_frame_to_draw_on(tmp_path):
+    for index in range(3):
+        save_gray(tmp_path / f"{index}.png", 10 * index)
+    assert read_frame(tmp_path, 2).image[0, 0, 0] == 20
+    with pytest.raises(InputError, match="has 3 frames, numbered from 0: there is no frame 3"):
+        read_frame(tmp_path, 3)
+
+
+def test_deep_frames_are_scaled_alike_and_said_once(tmp_path, rng):
+    counts = rng.integers(51000, 52020, (2, 40, 50))
+    counts[1] += 300
+    for index, values in enumerate(counts):
+        Image.fromarray(values.astype(np.uint16)).save(tmp_path / f"{index}.png")
+    with open_frames(tmp_path) as reader:
+        (note,) = reader.notes
+        first, second = (frame.image for frame in reader)
+    assert "51000 to 52019" in note or "51001 to" in note
+    assert first.min() == 0
+    assert first.max() == 255
+    assert second.mean() > first.mean() + 50
+    with open_frames(tmp_path, levels=Levels(0, 104040)) as reader:
+        assert reader.notes == ()
+        assert abs(int(next(reader).image.mean()) - 126) <= 1
+
+
+def test_every_form_of_deep_pictures(tmp_path, rng):
+    """A ramp over a twelfth of the range is a ramp of 8 bits, whatever file it lies in."""
+    ramp = np.linspace(0, 4095, 60)[None].repeat(4, axis=0)
+    colours = np.stack([ramp, ramp[:, ::-1], ramp], axis=-1)
+    files = {
+        "gray.png": ramp.astype(np.uint16),
+        "colours.png": colours.astype(np.uint16),
+        "gray.tif": ramp.astype(np.uint16),
+        "colours.tif": colours.astype(np.uint16),
+        "float.tif": (ramp / 10).astype(np.float32),
+        "colour_floats.tif": colours.astype(np.float32),
+        "gray.pgm": ramp.astype(np.uint16),
+        "colours.ppm": colours.astype(np.uint16),
+        "floats.pfm": colours.astype(np.float32),
+    }
+    for name, values in files.items():
+        assert cv2.imwrite(str(tmp_path / name), values[..., ::-1] if values.ndim == 3 else values)
+        to_eight_bits = EightBits()
+        image = read_picture(tmp_path / name, to_eight_bits)
+        assert image.shape == (4, 60, 3)
+        np.testing.assert_allclose(image[0, :, 0], np.linspace(0, 255, 60), atol=1.5, err_msg=name)
+        if values.ndim == 3:
+            np.testing.assert_allclose(image[0, :, 1], np.linspace(255, 0, 60), atol=1.5, err_msg=name)
+        assert "scaled to 8 bits" in to_eight_bits.note
+
+
+def test_a_turned_picture_of_deep_colours(tmp_path):
+    values = np.zeros((20, 30, 3), np.uint16)
+    values[:, -1] = 65535
+    values[:10, :15, 0] = 40000
+    cv2.imwrite(str(tmp_path / "a.png"), values[..., ::-1])
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        encoded = (tmp_path / "a.png").read_bytes()
+        body = exif.tobytes()[6:]
+        chunk = struct.pack(">I", len(body)) + b"eXIf" + body
+        chunk += struct.pack(">I", zlib.crc32(chunk[4:]))
+        (tmp_path / "b.png").write_bytes(encoded[:33] + chunk + encoded[33:])
+        with Image.open(tmp_path / "b.png") as image:  # Pillow's own turning, of the upper 8 bits
+            expected = np.array(ImageOps.exif_transpose(image))
+        np.testing.assert_allclose(read_picture(tmp_path / "b.png"), expected, atol=1, err_msg=str(orientation))
+
+
+@pytest.mark.parametrize(("values", "black", "white"), [([0, 65535], 0, 65535), ([7, 7], 0, 65535), ([0, 0], 0, 65535)])
+def test_frames_that_fill_their_range_or_are_blank_keep_it(values, black, white):
+    to_eight_bits = EightBits()
+    values = np.array([values], np.uint16)
+    np.testing.assert_array_equal(to_eight_bits(values, "a"), Levels(black, white).apply(values))
+    assert to_eight_bits.note is None
+
+
+def test_floats_that_are_no_numbers():
+    to_eight_bits = EightBits()
+    assert to_eight_bits(np.array([[0.0, 1.0, np.nan]], np.float32), "a").tolist() == [[0, 255, 0]]
+    with pytest.raises(InputError, match="holds no number"):
+        EightBits()(np.full((2, 2), np.nan, np.float32), "a")
+
+
+def test_ranges_are_parsed_and_not_for_8_bits(tmp_path):
+    assert parse_levels("51000:52020") == Levels(51000, 52020)
+    assert parse_levels("-0.5:1e3") == Levels(-0.5, 1000)
+    for text in ("", "5", "5:", "5:5", "6:5", "a:b", "0:nan", "0:inf"):
+        with pytest.raises(InputError, match="LOW:HIGH"):
+            parse_levels(text)
+    save_gray(tmp_path / "0.png", 0)
+    with pytest.raises(InputError, match="8 bits"):
+        open_frames(tmp_path, levels=Levels(0, 1))
+
+
+def test_the_shared_folders_of_frames(shared, tmp_path):
+    script = shared("cases/folders.py")
+    shared("data/DAVIS/JPEGImages/480p/bear")
+    subprocess.run([sys.executable, "-W", "ignore", script, tmp_path], check=True, capture_output=True)
+    with open_frames(tmp_path / "tif") as reader:
+        bear = [frame.image for frame in reader]
+    for name in ("webp", "bmp", "tiff", "jp2", "ppm", "jfif", "avif", "RGBA", "rgb16", "CMYK", "exif_mixed"):
+        with open_frames(tmp_path / name) as reader:
+            images = [frame.image for frame in reader] if name != "exif_mixed" else [next(reader).image]
+        assert np.abs(images[0].astype(int) - bear[0]).mean() < 12, name
+    with open_frames(tmp_path / "gray16") as reader:
+        assert "scaled to 8 bits" in reader.notes[0]
+        image = next(reader).image
+    assert np.abs(image[..., 0].astype(int) - bear[0].mean(-1)).mean() < 25
+    for name in ("broken_last", "empty_last"):
+        with open_frames(tmp_path / name) as reader, pytest.raises(InputError, match=r"00002\.jpg"):
+            list(reader)
