@@ -9,7 +9,7 @@ import collections
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import av
 import cv2
@@ -17,8 +17,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ranet_jax.errors import InputError
+from ranet_jax.io.container import _transformed
 from ranet_jax.io.folders import frame_files
-from ranet_jax.io.video import FOLDER_FRAMES_PER_SECOND, Frame, read_picture
+from ranet_jax.io.frames import FOLDER_FRAMES_PER_SECOND, Frame
+from ranet_jax.io.levels import EightBits
+from ranet_jax.io.pictures import read_picture
 
 CACHE_BYTES = 96 * 1024**2
 """Decoded frames that are kept for scrubbing."""
@@ -47,6 +50,9 @@ class _Source(Protocol):
 
     def seconds_to(self, index: int) -> float:
         """About how long one frame takes to decode."""
+
+    def time(self, index: int) -> float | None:
+        """When a frame is shown, in seconds from the first; None where its place and the rate say so."""
 
 
 class FrameStore:
@@ -125,7 +131,7 @@ class FrameStore:
         """
         numbers = range(start, stop, step)
         for index, image in zip(numbers, self._source.run(start, stop, step), strict=True):
-            yield Frame(self.names[index], image)
+            yield Frame(self.names[index], image, self._source.time(index))
 
 
 class _Folder:
@@ -134,12 +140,13 @@ class _Folder:
     def __init__(self, folder: Path):
         self._paths = frame_files(folder).files
         self.names = [path.stem for path in self._paths]
-        first = read_picture(self._paths[0])
+        self._levels = EightBits(None)  # the first frame's range is that of all
+        first = read_picture(self._paths[0], self._levels)
         self.size = (first.shape[0], first.shape[1])
         self.frames_per_second = FOLDER_FRAMES_PER_SECOND
 
     def image(self, index: int) -> Image:
-        image = read_picture(self._paths[index])
+        image = read_picture(self._paths[index], self._levels)
         if image.shape[:2] != self.size:
             raise InputError(
                 f"{self._paths[index]} is {image.shape[1]}x{image.shape[0]} but the first frame is "
@@ -152,6 +159,9 @@ class _Folder:
 
     def seconds_to(self, index: int) -> float:
         return 0.0
+
+    def time(self, index: int) -> float | None:
+        return None
 
 
 class _Index(NamedTuple):
@@ -203,6 +213,9 @@ class _Video:
         height, width = self.size
         return (index - self._start(index) + 1) * height * width / DECODED_PIXELS_PER_SECOND
 
+    def time(self, index: int) -> float | None:
+        return (self._index.times[index] - self._index.times[0]) * self._index.time_base
+
     def _start(self, index: int) -> int:
         """Where decoding has to start for a frame."""
         return self._index.starts[bisect.bisect_right(self._index.starts, index) - 1]
@@ -251,8 +264,8 @@ class _Decoder:
 
 def _upright(frame: av.VideoFrame) -> Image:
     image = frame.to_ndarray(format="rgb24")
-    turns = round(frame.rotation / 90)
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    return image if matrix is None else _transformed(image, np.frombuffer(bytes(matrix), np.int32))
 
 
 def _read_index(path: Path) -> _Index:

@@ -74,9 +74,7 @@ def _video(path: Path) -> dict[str, Any]:
     frames = FrameStore(path)
     height, width = frames.size
     if height * width > MOST_PIXELS:
-        raise InputError(
-            f"the video is {width}x{height}: {MOST_PIXELS} pixels a frame are the most; scale it down"
-        )
+        raise InputError(f"the video is {width}x{height}: {MOST_PIXELS} pixels a frame are the most; scale it down")
     if len(frames) > MOST_FRAMES:
         raise InputError(f"the video has {len(frames)} frames and {MOST_FRAMES} is the most: cut it into parts")
     frames.image(len(frames) - 1)
