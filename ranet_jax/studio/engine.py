@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ SPEED_WINDOW = 12
 Signature = tuple[tuple[int, str], ...]
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Who is told of a pass; called from its threads."""
 

@@ -9,7 +9,7 @@ import collections
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import av
 import cv2
@@ -35,6 +35,7 @@ PATIENCE = 0.08
 Image = UInt8[np.ndarray, "height width 3"]
 
 
+@runtime_checkable
 class _Source(Protocol):
     """What a folder and a video have in common."""
 
