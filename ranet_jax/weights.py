@@ -24,7 +24,7 @@ import orbax.checkpoint as ocp
 
 from ranet_jax.errors import InputError
 from ranet_jax.networks import NetworkConfig, config_from_dict, network
-from ranet_jax.tracker import TrackerConfig
+from ranet_jax.tracker import Tracker, TrackerConfig
 from ranet_jax.tracker.step import check_hints
 from ranet_jax.upgrade import upgraded
 
@@ -50,6 +50,10 @@ class Checkpoint(NamedTuple):
     tracker: TrackerConfig
     variables: dict[str, Any]
     card: dict[str, Any]
+
+    def tracker_for(self, frame_size: tuple[int, int]) -> Tracker:
+        """What tracks in frames of a size (height, width) with these weights."""
+        return Tracker(self.config, self.tracker, frame_size)
 
 
 def initial_variables(config: NetworkConfig, seed: int = 0) -> dict[str, Any]:

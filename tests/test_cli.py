@@ -1,6 +1,7 @@
 """The command: a whole run on a small video, and one clear line for every kind of wrong input."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -209,12 +210,43 @@ def test_evaluate_scores_masks_and_writes_tables(tmp_path, capsys):
     (davis / "ImageSets/2016").mkdir(parents=True)
     (davis / "ImageSets/2016/val.txt").write_text("cow\n")
     command = ["evaluate", "--davis", str(davis), "--year", "2016", "--split", "val"]
-    assert cli.main([*command, "--results", str(tmp_path / "results")]) == 0
+    results = ["--results", str(tmp_path / "results")]
+    assert cli.main([*command, *results]) == 0
     assert "100.0" in capsys.readouterr().out
-    rows = (tmp_path / "results/global_results-val.csv").read_text().splitlines()
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["cow"]
+    assert cli.main([*command, *results, "--sequences", "cow", "--out", str(tmp_path / "tables")]) == 0
+    assert "global_results-val.csv" in capsys.readouterr().out
+    rows = (tmp_path / "tables/global_results-val.csv").read_text().splitlines()
     assert rows[0] == "J&F-Mean,J-Mean,J-Recall,J-Decay,F-Mean,F-Recall,F-Decay"
     assert [float(value) for value in rows[1].split(",")] == [1, 1, 1, 0, 1, 1, 0]
     expect_one_line(capsys, cli.main([*command, "--results", str(tmp_path / "absent")]), "absent")
+    expect_one_line(capsys, cli.main(command), "--davis needs --results")
+    expect_one_line(capsys, cli.main([*command, *results, "--score-first"]), "--score-first belong to own videos")
+
+
+def test_evaluate_scores_own_videos(tmp_path, capsys):
+    truth = np.zeros(SIZE, np.uint8)
+    truth[10:30, 10:40] = 1
+    border = truth.copy()
+    border[30:32, 10:40] = 255
+    for name in ("00000", "00004"):
+        write_label_map(tmp_path / f"truth/{name}.png", border)
+    for index in range(6):
+        write_label_map(tmp_path / f"masks/{index:05d}.png", (border > 0).astype(np.uint8) if index else truth * 0)
+    command = ["evaluate", "--prediction", str(tmp_path / "masks"), "--truth", str(tmp_path / "truth")]
+    assert cli.main(command) == 0
+    assert re.search(r"truth +81\.2  90\.9", capsys.readouterr().out)  # 600 of 660 pixels
+    assert len(list((tmp_path / "masks").iterdir())) == 6
+    assert cli.main([*command, "--void", "--out", str(tmp_path / "tables")]) == 0
+    assert "100.0" in capsys.readouterr().out
+    assert (tmp_path / "tables/per-sequence_results-truth.csv").read_text().splitlines()[1].startswith("truth_1,1.0")
+    assert cli.main([*command, "--void", "--score-first"]) == 0
+    assert " 50.0 " in capsys.readouterr().out
+    expect_one_line(
+        capsys, cli.main(command[:3]), "--davis and --results for a DAVIS split, or --prediction and --truth"
+    )
+    expect_one_line(capsys, cli.main([*command, "--track"]), "--prediction and --truth for own videos")
+    expect_one_line(capsys, cli.main([*command, "--sequences", "cow"]), "leave out the names")
 
 
 def test_convert_refuses_what_is_no_checkpoint(tmp_path, capsys):

@@ -3,7 +3,7 @@
     python -m train.average runs/second/inference runs/third/inference runs/fourth/inference --out runs/average
 
 Cost: seconds. Expected result: see `ranet_jax.training.average`; better than the runs in the mean in three of four
-averages on held-out videos (docs/results.md).
+averages on held-out videos (docs/log/0013).
 """
 
 import argparse
@@ -16,8 +16,8 @@ from ranet_jax.weights import save_checkpoint
 
 
 def _average(options: argparse.Namespace) -> None:
-    config, variables, card = average_weights(options.checkpoints)
-    save_checkpoint(options.out, config, variables, card=card)
+    average = average_weights(options.checkpoints)
+    save_checkpoint(options.out, average.config, average.tracker, average.variables, card=average.card)
     print(options.out)
 
 

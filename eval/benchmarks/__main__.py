@@ -80,20 +80,20 @@ def benchmark_tracking(options: argparse.Namespace) -> None:
     """Runs what was asked for of a network's tracking; its steps, where nothing more special was."""
     name, repeats = options.model, options.repeats
     if options.length:
-        tracking_speed.print_length(name, *open_network(name), options.length)
+        tracking_speed.print_length(open_network(name), options.length)
     if options.video:
-        tracking_speed.print_video(name, *open_network(name))
+        tracking_speed.print_video(open_network(name))
     if options.start_up:
         tracking_speed.print_start_up(name)
     if options.roofline:
-        print_roofline(name, *open_network(name), repeats)
+        print_roofline(open_network(name), repeats)
     if options.lockstep:
-        print_lockstep(name, *open_network(name), LOCKSTEP_VIDEOS, repeats)
+        print_lockstep(open_network(name), LOCKSTEP_VIDEOS, repeats)
     if options.against:
         against.print_comparison(options.against, name, options.objects, repeats)
     if not any(getattr(options, special) for special in SPECIAL):
         for objects in options.objects:
-            tracking_speed.print_steps(name, *open_network(name, objects), [objects], repeats)
+            tracking_speed.print_steps(open_network(name, objects), [objects], repeats)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,17 @@
 """The networks that are measured, by name."""
 
-from typing import Any
+from ranet_jax.networks import MRNetConfig, RANetConfig
+from ranet_jax.tracker import TrackerConfig
+from ranet_jax.weights import Checkpoint, initial_variables, load_checkpoint
 
-import jax
-
-from ranet_jax.networks import MRNetConfig, NetworkConfig, RANetConfig
-from ranet_jax.weights import initial_variables, load_checkpoint
-
-FULL_SIZE: dict[str, NetworkConfig] = {
-    "released": RANetConfig(dtype="float32"),
-    "mrnet": MRNetConfig(dtype="float32"),
+FULL_SIZE = {
+    "released": (RANetConfig(dtype="float32"), TrackerConfig()),
+    "mrnet": (MRNetConfig(dtype="float32"), TrackerConfig.mrnet()),
 }
 
 
-def open_network(name: str, objects: int = 1) -> tuple[NetworkConfig, Any]:
-    """A network and its variables, on the device.
+def open_network(name: str, objects: int = 1) -> Checkpoint:
+    """A network and its variables.
 
     Args:
         name: "released" or "mrnet" (full size, random weights), or a checkpoint.
@@ -24,9 +21,8 @@ def open_network(name: str, objects: int = 1) -> tuple[NetworkConfig, Any]:
         InputError: there is no such checkpoint.
     """
     if name not in FULL_SIZE:
-        checkpoint = load_checkpoint(name)
-        return checkpoint.config, jax.device_put(checkpoint.variables)
-    config = FULL_SIZE[name]
+        return load_checkpoint(name)
+    config, tracker = FULL_SIZE[name]
     if objects > 1 and isinstance(config, RANetConfig):
         config = RANetConfig(objects="multi", dtype="float32")
-    return config, jax.device_put(initial_variables(config))
+    return Checkpoint(name, config, tracker, initial_variables(config), {})

@@ -17,13 +17,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ranet_jax.tracker.make import make_tracker
 
 from ranet_jax.errors import InputError
 from ranet_jax.evaluation.speed import Yardstick
 from ranet_jax.evaluation.tracking_speed import FRAME_SIZE, labelled_noise
 from ranet_jax.networks import RANetConfig
-from ranet_jax.weights import initial_variables
 
 SETTLING = 0.3
 """Seconds between two programs: threads of the one before still wait busily for more work."""
@@ -138,10 +136,9 @@ def _their_forward(network: Any, objects: int) -> Callable[[], Any]:
 
 
 def _our_step(objects: int) -> Callable[[], Any]:
-    config = RANetConfig(objects="single" if objects == 1 else "multi", dtype="float32")
-    variables = jax.device_put(initial_variables(config))
+    network = open_network("released", objects)
+    tracker, variables = network.tracker_for(FRAME_SIZE), jax.device_put(network.variables)
     frames, labels = labelled_noise(objects)
-    tracker = make_tracker(config, FRAME_SIZE)
     state: Any = tracker.init(variables, frames[0], labels)
 
     def step() -> None:

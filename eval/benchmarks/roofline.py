@@ -2,16 +2,14 @@
 
 import statistics
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ranet_jax.tracker.make import make_tracker
 
 from ranet_jax.evaluation.speed import Yardstick, seconds_of
 from ranet_jax.evaluation.tracking_speed import FRAME_SIZE, labelled_noise, step_cost
-from ranet_jax.networks import NetworkConfig
 from ranet_jax.runtime.batched import BatchedTracker
 
 PASSED_FLOATS = 2**26
@@ -65,17 +63,16 @@ class MemoryYardstick:
         return self._values
 
 
-def bound_step(config: NetworkConfig, variables: Any, *, videos: int = 1, repeats: int = 7) -> Bound:
+def bound_step(checkpoint: Checkpoint, *, videos: int = 1, repeats: int = 7) -> Bound:
     """Times steps of videos of noise, one object each, beside both yardsticks, after a first compiling step.
 
     Args:
-        config: of the network.
-        variables: of the network, on the device.
+        checkpoint: the network.
         videos: how many go in lockstep.
         repeats: timed steps.
     """
     pictures, labels = labelled_noise(1)
-    tracker = BatchedTracker(make_tracker(config, FRAME_SIZE))
+    tracker, variables = BatchedTracker(checkpoint.tracker_for(FRAME_SIZE)), jax.device_put(checkpoint.variables)
     frames = jax.device_put(np.stack([pictures[i % 2] for i in range(videos)]))
     state = tracker.init(variables, np.asarray(frames), np.stack([labels] * videos))
     cost = step_cost(tracker, variables, state, frames)
@@ -91,11 +88,11 @@ def bound_step(config: NetworkConfig, variables: Any, *, videos: int = 1, repeat
     return Bound(statistics.median(seconds), cost["flops"], cost["bytes accessed"], product_rate, memory_rate)
 
 
-def print_roofline(name: str, config: NetworkConfig, variables: Any, repeats: int) -> None:
+def print_roofline(checkpoint: Checkpoint, repeats: int) -> None:
     """Prints where a network's step lies under the roof."""
-    bound = bound_step(config, variables, repeats=repeats)
+    bound = bound_step(checkpoint, repeats=repeats)
     rate = bound.operations / bound.seconds
-    print(f"{name}: one video, one object, {jax.devices()[0].device_kind}, median of {repeats} steps")
+    print(f"{checkpoint.name}: one video, one object, {jax.devices()[0].device_kind}, median of {repeats} steps")
     print("GFLOP   GB  FLOP/byte  matrix product GFLOP/s  memory GB/s  roof GFLOP/s  step GFLOP/s  of the roof")
     print(
         f"{bound.operations / 1e9:5.1f}  {bound.traffic / 1e9:3.1f}  {bound.intensity:9.1f}"
@@ -104,15 +101,16 @@ def print_roofline(name: str, config: NetworkConfig, variables: Any, repeats: in
     )
 
 
-def print_lockstep(name: str, config: NetworkConfig, variables: Any, videos: tuple[int, ...], repeats: int) -> None:
+def print_lockstep(checkpoint: Checkpoint, videos: tuple[int, ...], repeats: int) -> None:
     """Prints what an accelerator makes of one video and of several in lockstep, in bfloat16; a line where none is."""
+    name, config = checkpoint.name, checkpoint.config
     if jax.default_backend() == "cpu":
         print(f"{name} in bfloat16, videos in lockstep: skipped, as this machine has no accelerator")
         return
-    config = type(config).from_dict({**config.to_dict(), "dtype": "bfloat16"})
+    checkpoint = checkpoint._replace(config=type(config).from_dict({**config.to_dict(), "dtype": "bfloat16"}))
     print(f"{name} in bfloat16: one object, {jax.devices()[0].device_kind}, median of {repeats} steps")
     print("videos  ms/step  frames/s  share of the matrix product")
     for count in videos:
-        bound = bound_step(config, variables, videos=count, repeats=repeats)
+        bound = bound_step(checkpoint, videos=count, repeats=repeats)
         share = bound.operations / bound.seconds / bound.product_rate
         print(f"{count:6d}  {1e3 * bound.seconds:7.1f}  {count / bound.seconds:8.1f}  {share:27.0%}")

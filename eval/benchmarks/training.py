@@ -79,9 +79,7 @@ def report_split(recipes: Sequence[str], davis: pathlib.Path, batch: int | None,
     for recipe in recipes:
         config = load_config(recipe)
         found = measure_split(config, davis, batch or config.batch_size, repeats, seconds)
-        samples = (
-            f"{found.batch_size} clips of {found.clip_length}" if found.clip_length else f"{found.batch_size} pairs"
-        )
+        samples = f"{found.batch_size} samples of {found.frames} frames"
         print(f"{_name(recipe)}: {found.size[0]}x{found.size[1]}, {found.dtype}, {samples} on each of {found.devices}")
         print("  forward  backward  optimizer  all-reduce     sum   whole  sum/whole  samples/s/device   GFLOP   MFU")
         print(

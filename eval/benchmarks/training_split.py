@@ -27,7 +27,7 @@ class StepSplit(NamedTuple):
 
     Attributes:
         size: height and width of the input.
-        clip_length: frames of a clip, 0 for pairs.
+        frames: of a sample.
         dtype: name of the dtype it computes in.
         batch_size: samples of one device.
         devices: of this process.
@@ -43,7 +43,7 @@ class StepSplit(NamedTuple):
     """
 
     size: tuple[int, int]
-    clip_length: int
+    frames: int
     dtype: str
     batch_size: int
     devices: int
@@ -91,7 +91,7 @@ def measure_split(
     median = lambda name: statistics.median(found[name])
     return StepSplit(
         size=opened.model.input_size,
-        clip_length=opened.clip_length,
+        frames=opened.frames,
         dtype=dtype_of(opened),
         batch_size=batch_size,
         devices=devices,

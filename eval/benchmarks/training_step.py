@@ -34,9 +34,7 @@ def expected_state(step: RecipeStep) -> Any:
 
 def noise(step: RecipeStep, batch_size: int) -> dict[str, Any]:
     """A batch of noise."""
-    if step.clip_length:
-        return noise_clips(batch_size, step.clip_length, step.objects, step.model.input_size)
-    return noise_pairs(batch_size, step.objects, step.model.input_size)
+    return noise_clips(batch_size, step.frames, step.objects, step.model.input_size)
 
 
 def compile_step(step: RecipeStep, batch_size: int) -> Any:
@@ -66,21 +64,12 @@ def compiled_bytes(program: Any) -> int:
     return int(compiled - memory.alias_size_in_bytes)
 
 
-def noise_pairs(batch_size: int, objects: int, size: tuple[int, int]) -> dict[str, Any]:
-    """A batch of training pairs of noise, each object a rectangle; see `ranet_jax.training.ranet.ranet_loss`."""
-    rng = np.random.default_rng(0)
-    (height, width), shape = size, (batch_size, *size)
+def noise_clips(batch_size: int, frames: int, objects: int, size: tuple[int, int]) -> dict[str, Any]:
+    """A batch of clips of noise, each object a rectangle; see `ranet_jax.training.rollout.Clip`."""
+    (height, width), shape = size, (batch_size, frames, *size)
+    images = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     labels = np.zeros(shape, np.uint8)
     for i in range(objects):
-        labels[:, height // 4 : 3 * height // 4, i * width // objects : (2 * i + 1) * width // (2 * objects)] = i + 1
-    images = {name: rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for name in ("template_image", "image")}
-    masks = dict.fromkeys(("template_labels", "labels", "previous_labels"), labels)
-    return images | masks | {"valid": np.ones((batch_size, objects), bool)}
-
-
-def noise_clips(batch_size: int, clip_length: int, objects: int, size: tuple[int, int]) -> dict[str, Any]:
-    """A batch of training clips of noise, the objects where `noise_pairs` has them; see `ranet_jax.training.mrnet`."""
-    pairs = noise_pairs(batch_size, objects, size)
-    images = np.random.default_rng(0).integers(0, 256, (batch_size, clip_length, *size, 3), dtype=np.uint8)
-    labels = np.repeat(pairs["labels"][:, None], clip_length, axis=1)
-    return {"images": images, "labels": labels, "valid": pairs["valid"]}
+        columns = slice(i * width // objects, (2 * i + 1) * width // (2 * objects))
+        labels[:, :, height // 4 : 3 * height // 4, columns] = i + 1
+    return {"images": images, "labels": labels, "valid": np.ones((batch_size, objects), bool)}

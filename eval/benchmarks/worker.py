@@ -15,9 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-# Where a checkout makes the tracker of a network's configuration, the newest layout first.
-MAKERS = ("ranet_jax.tracker.make", "ranet_jax.tracking.tracker")
-# Where it has the networks' configurations.
+# Where a checkout has the networks' configurations, the newest layout first.
 CONFIGS = ("ranet_jax.networks", "ranet_jax.models")
 FRAME_SIZE = (480, 854)
 
@@ -34,6 +32,21 @@ def first_module(names: tuple[str, ...]) -> Any:
     raise ModuleNotFoundError(f"none of {', '.join(names)} is in this checkout")
 
 
+def released_checkpoint(weights: Any, config: Any) -> Any:
+    """The released network with random weights, in a layout with or without a tracker's configuration."""
+    fields: dict[str, Any] = {"name": "released", "config": config, "variables": weights.initial_variables(config)}
+    if "tracker" in weights.Checkpoint._fields:
+        fields["tracker"] = importlib.import_module("ranet_jax.tracker").TrackerConfig()
+    return weights.Checkpoint(card={}, **fields)
+
+
+def tracker_of(checkpoint: Any) -> Any:
+    """The tracker of a checkpoint, which has one, or whose layout makes it of the network's configuration."""
+    if hasattr(checkpoint, "tracker_for"):
+        return checkpoint.tracker_for(FRAME_SIZE)
+    return importlib.import_module("ranet_jax.tracking.tracker").make_tracker(checkpoint.config, FRAME_SIZE)
+
+
 class Worker:
     """A tracker between its steps."""
 
@@ -43,12 +56,11 @@ class Worker:
         if model == "released":
             ranet = first_module(CONFIGS).RANetConfig
             config = ranet(objects="single" if objects == 1 else "multi", dtype="float32")
-            variables = weights.initial_variables(config)
+            checkpoint = released_checkpoint(weights, config)
         else:
             checkpoint = weights.load_checkpoint(model)
-            config, variables = checkpoint.config, checkpoint.variables
-        self._variables = jax.device_put(variables)
-        self._tracker = first_module(MAKERS).make_tracker(config, FRAME_SIZE)
+        self._variables = jax.device_put(checkpoint.variables)
+        self._tracker = tracker_of(checkpoint)
         self._frames = np.random.default_rng(0).integers(0, 256, (2, *FRAME_SIZE, 3), dtype=np.uint8)
         labels = np.zeros(FRAME_SIZE, np.uint8)
         for i in range(objects):

@@ -29,16 +29,11 @@ def add_parser(add: AddCommand) -> None:
 
 
 def _benchmark(options: argparse.Namespace) -> None:
-    import jax
-
     from ranet_jax.evaluation import tracking_speed
     from ranet_jax.weights import open_checkpoint
 
     use_cache(options)
     checkpoint = open_checkpoint(options.checkpoint, options.model)
-    variables = jax.device_put(checkpoint.variables)
-    tracking_speed.print_steps(
-        checkpoint.name, checkpoint.config, variables, options.objects, options.repeats, frame_size=options.size
-    )
+    tracking_speed.print_steps(checkpoint, options.objects, options.repeats, frame_size=options.size)
     if options.video:
-        tracking_speed.print_video(checkpoint.name, checkpoint.config, variables)
+        tracking_speed.print_video(checkpoint)

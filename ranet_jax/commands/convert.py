@@ -20,6 +20,7 @@ def _convert(options: argparse.Namespace) -> None:
     from ranet_jax.convert.torch_file import read_torch_file, write_torch_file
     from ranet_jax.convert.torch_ranet import unused_entries
     from ranet_jax.networks import RANetConfig
+    from ranet_jax.tracker import TrackerConfig
     from ranet_jax.weights import open_checkpoint, save_checkpoint
 
     if options.reverse:
@@ -30,7 +31,8 @@ def _convert(options: argparse.Namespace) -> None:
     state_dict = read_torch_file(options.source)
     config = RANetConfig(objects=options.objects)
     source = pathlib.Path(options.source).name
-    save_checkpoint(options.target, config, ranet_from_torch(state_dict), card={"converted_from": source})
+    card = {"converted_from": source}
+    save_checkpoint(options.target, config, TrackerConfig(), ranet_from_torch(state_dict), card=card)
     unused = unused_entries(state_dict)
     print(f"{options.source} -> {options.target}: {len(state_dict) - len(unused)} entries converted")
     if unused:

@@ -35,14 +35,13 @@ def add_parser(add: AddCommand) -> None:
 def _checkpoint_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any]":
     """What makes the tracker of the checkpoint that is asked for, and its variables."""
     from ranet_jax.runtime.adapting import AdaptingTracker
-    from ranet_jax.tracker import Tracker as OurTracker
     from ranet_jax.weights import open_checkpoint
 
     checkpoint = open_checkpoint(options.checkpoint, options.model)
     adapt = online_adaptation(checkpoint, options.online_steps, options.online_learning_rate)
 
     def make(frame_size: tuple[int, int], objects: int) -> "Tracker":
-        tracker = OurTracker(checkpoint.config, checkpoint.tracker, frame_size)
+        tracker = checkpoint.tracker_for(frame_size)
         return tracker if adapt is None else AdaptingTracker(tracker, adapt)
 
     return make, checkpoint.variables

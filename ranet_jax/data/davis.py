@@ -16,11 +16,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
+from ranet_jax.data.annotations import VOID_LABEL as VOID_LABEL
+from ranet_jax.data.annotations import Annotations, FirstAnnotation, read_annotation
 from ranet_jax.errors import InputError
-from ranet_jax.io.masks import read_label_map
-
-VOID_LABEL = 255
-"""Annotated pixels of this label count for nothing and against nothing (2017 annotations only)."""
+from ranet_jax.io.folders import frame_files, pair_by_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,20 +67,72 @@ class DavisTree:
         return tuple(names)
 
     def frames(self, sequence: str) -> tuple[pathlib.Path, ...]:
-        """Paths of a sequence's JPEG frames, in order.
+        """Paths of a sequence's frames: every still picture, in the natural order of their names.
 
         Raises:
             InputError: The sequence's folder is absent or holds no frame.
         """
-        return self._files("JPEGImages", sequence, ".jpg")
+        return self._files("JPEGImages", sequence)
 
     def annotations(self, sequence: str) -> tuple[pathlib.Path, ...]:
-        """Paths of the annotations that exist, in order (test splits have the first frame's alone).
+        """Paths of the annotations that exist, in the order of the frames.
+
+        They belong to the frames of the same names: the first one need not be of the first frame, and not every frame
+        has one (test splits have the first alone).
 
         Raises:
             InputError: The sequence's folder is absent or holds no annotation.
         """
-        return self._files("Annotations", sequence, ".png")
+        return self._files("Annotations", sequence)
+
+    def annotated(self, sequence: str) -> Annotations:
+        """The annotations of a sequence as this year reads them.
+
+        Raises:
+            InputError: As of `annotations`.
+        """
+        return Annotations(sequence, self.annotations(sequence), one_object=self.year == 2016)
+
+    def first_annotations(self, sequence: str) -> dict[str, FirstAnnotation]:
+        """Where each object is seen first: frame name to annotation, in the order of the frames.
+
+        Raises:
+            InputError: As of `annotations`; a file is damaged, or no annotation shows an object.
+        """
+        return self.annotated(sequence).first_annotations()
+
+    def start(self, sequence: str) -> tuple[tuple[pathlib.Path, ...], FirstAnnotation]:
+        """The frames from the first annotated one on, and that annotation: what a tracker begins with.
+
+        Raises:
+            InputError: As of `frames` and `first_annotations`; or the annotation belongs to no frame.
+        """
+        frames = self.frames(sequence)
+        _, given = self.annotated(sequence).given()
+        pairing = pair_by_name(frames, [given.path])
+        if not pairing.pairs:
+            raise InputError(f"{given.path} belongs to no frame of {frames[0].parent}: name it like its frame")
+        return frames[frames.index(pairing.pairs[0][0]) :], given
+
+    def given(self, sequence: str) -> tuple[tuple[pathlib.Path, ...], dict[int, UInt8[np.ndarray, "height width"]]]:
+        """What a tracker is given: the frames from the first annotated one on, and each object's first mask.
+
+        Returns:
+            The frames; and by number among them, from 0, the label map of the objects that are seen first there.
+
+        Raises:
+            InputError: As of `start`.
+        """
+        frames, _ = self.start(sequence)
+        masks = {}
+        for first in self.first_annotations(sequence).values():
+            labels = self.label_map(first.path)
+            pairing = pair_by_name(frames, [first.path])
+            if not pairing.pairs:
+                raise InputError(f"{first.path} belongs to no frame of {frames[0].parent}: name it like its frame")
+            number = frames.index(pairing.pairs[0][0])
+            masks[number] = np.where(np.isin(labels, first.objects), labels, 0).astype(np.uint8)
+        return frames, masks
 
     def label_map(self, path: pathlib.Path) -> UInt8[np.ndarray, "height width"]:
         """Labels of an annotation, or of a result in the same format: 0 background, 1, 2, ... objects.
@@ -91,8 +142,7 @@ class DavisTree:
         Raises:
             InputError: The file is absent, damaged or a colour image.
         """
-        labels = read_label_map(path)
-        return (labels != 0).astype(np.uint8) if self.year == 2016 else labels
+        return read_annotation(path, one_object=self.year == 2016)
 
     def _image_set(self, split: str) -> pathlib.Path:
         path = self.root / "ImageSets" / str(self.year) / f"{split}.txt"
@@ -103,12 +153,8 @@ class DavisTree:
             return first_release
         raise InputError(f"{path} does not exist: DAVIS {self.year} in {self.root} has no split {split!r}")
 
-    def _files(self, kind: str, sequence: str, suffix: str) -> tuple[pathlib.Path, ...]:
+    def _files(self, kind: str, sequence: str) -> tuple[pathlib.Path, ...]:
         folder = self.root / kind / self.resolution / sequence
         if not folder.is_dir():
             raise InputError(f"{folder} does not exist: sequence {sequence!r} is incomplete")
-        # Copies made on a Mac hold a "._00000.jpg" beside every file.
-        paths = [p for p in folder.iterdir() if p.suffix == suffix and not p.name.startswith(".")]
-        if not paths:
-            raise InputError(f"{folder} holds no {suffix} file")
-        return tuple(sorted(paths))
+        return frame_files(folder).files

@@ -1,8 +1,8 @@
-"""The DAVIS protocol: masks on disk against a DAVIS folder, one process a core.
+"""Masks on disk against annotations: a DAVIS folder, or any folder of videos; one process a core.
 
-Semi-supervised: the objects are those of the first annotation, the first and the last annotated frame are
-not scored, an object that a result lacks has an empty mask, and the numbers of a data set are means over its
-objects.
+The rules are those of the official semi-supervised evaluation of DAVIS 2017: the first and the last annotation are not
+scored, an object that a result lacks has an empty mask, and the numbers of a data set are means over its objects.
+`docs/scoring.md` compares them with other programs'.
 
 Neither this module nor what it imports needs JAX, so that worker processes start fast and stay small.
 """
@@ -16,38 +16,27 @@ import os
 import pathlib
 import sys
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 
-from ranet_jax.data.davis import VOID_LABEL, DavisTree
+from ranet_jax.data.annotations import Annotations
+from ranet_jax.data.davis import DavisTree
 from ranet_jax.errors import InputError
-from ranet_jax.evaluation.metrics import Statistics, one_opencv_thread, score_label_maps, statistics
+from ranet_jax.evaluation.sequence import ObjectScores, Rules, require_masks, score_masks
+from ranet_jax.io.folders import PICTURE_SUFFIXES, frame_files, naturally_sorted
 
 GLOBAL_MEASURES = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
 """The seven numbers of a data set, in the official order and spelling."""
 
 
-@dataclasses.dataclass(frozen=True)
-class ObjectScores:
-    """The scores of one object in one sequence.
+class _Job(NamedTuple):
+    """One sequence to score: its annotations, its frames where they are known, the folder of its masks."""
 
-    Attributes:
-        sequence: The sequence's name.
-        label: The object's id in the annotations.
-        region: Mean, recall and decay of J.
-        boundary: Mean, recall and decay of F.
-        region_per_frame: J of every scored frame in order, in [0, 1].
-        boundary_per_frame: F of every scored frame in order, in [0, 1].
-    """
-
-    sequence: str
-    label: int
-    region: Statistics
-    boundary: Statistics
-    region_per_frame: tuple[float, ...]
-    boundary_per_frame: tuple[float, ...]
+    annotations: Annotations
+    frames: tuple[pathlib.Path, ...]
+    masks: pathlib.Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,18 +71,22 @@ def evaluate_masks(
     split: str,
     results: pathlib.Path,
     *,
+    void: bool = False,
     workers: int | None = None,
     sequences: Sequence[str] | None = None,
 ) -> DavisScores:
-    """Scores the masks `RESULTS/<sequence>/<frame>.png`, named like the annotations.
+    """Scores the masks `RESULTS/<sequence>/<frame>.png` of a DAVIS split, named like its frames.
 
-    Masks of frames that are not scored, and of other sequences, are not looked at. The scores do not depend
-    on the number of workers.
+    Where only some frames are annotated, those alone are scored, less the first and the last annotation. Objects that
+    are seen first in a later annotation count from the next one on (published DAVIS annotations have none). Masks of
+    frames that are not scored, and of other sequences, are not looked at. The scores do not depend on the number of
+    workers.
 
     Args:
         tree: The ground truth; its year says whether everything annotated is one object.
         split: A split of the tree ("val", ...).
         results: The folder of the masks to score.
+        void: Whether pixels annotated as 255 (2017) count for nothing; to the official evaluation they are background.
         workers: Processes that score sequences; all of the machine's cores if None.
         sequences: Those of the split to score; all of them if None.
 
@@ -102,145 +95,137 @@ def evaluate_masks(
 
     Raises:
         InputError: A sequence or a mask is missing; a mask cannot be read, differs in size from the
-            annotation or holds an id that the first annotation does not (the official evaluation stops there,
-            too); the split, a sequence or the number of workers makes no sense.
+            annotation or holds an id that no annotation does (the official evaluation stops there, too); the masks
+            are numbered from another start than the frames; the split, a sequence or the number of workers makes no
+            sense.
     """
-    if workers is not None and workers < 1:
-        raise InputError(f"{workers} workers cannot score anything: give 1 or more")
     names = choose_sequences(tree, split, sequences)
-    _require_results(tree, split, results, names)
-    workers = min(workers or _available_cores(), len(names))
-    arguments = (itertools.repeat(tree), itertools.repeat(results), names)
-    if workers == 1:
-        scored = list(map(_score_files, *arguments))
+    _require_folders(results, names, f"split {split!r}")
+    jobs = []
+    for name in names:
+        annotations = tree.annotated(name)
+        known = (tree.root / "JPEGImages" / tree.resolution / name).is_dir()
+        jobs.append(_Job(annotations, tree.frames(name) if known else annotations.paths, results / name))
+    return _score(jobs, Rules(void=void), workers)
+
+
+def evaluate_folders(
+    prediction: pathlib.Path,
+    truth: pathlib.Path,
+    *,
+    void: bool = False,
+    score_first: bool = False,
+    workers: int | None = None,
+    sequences: Sequence[str] | None = None,
+) -> DavisScores:
+    """Scores the masks of one's own video, or of a folder of videos.
+
+    Both folders hold masks named like the frames, or both hold one such folder for each video. Not every frame needs
+    an annotation. Every annotation counts, the last one too, but for that in which an object is seen first: it is
+    taken to be what the method was given.
+
+    Args:
+        prediction: The masks to score; an object that one lacks is missing there.
+        truth: The annotations: label maps, with the same ids.
+        void: Whether pixels annotated as 255 count for nothing, instead of as background.
+        score_first: Whether the first annotation of an object counts, too, because the method was given another one.
+        workers: Processes that score videos; all of the machine's cores if None.
+        sequences: Names of the videos to score, where the folders hold several; all of them if None.
+
+    Returns:
+        The scores, the videos in the order of their names.
+
+    Raises:
+        InputError: As of `evaluate_masks`; or the folders are missing, empty or not of one kind.
+    """
+    names = _videos(truth)
+    if names is None:
+        if sequences is not None:
+            raise InputError(f"{truth} holds the annotations of one video: leave out the names of sequences")
+        if not prediction.is_dir():
+            raise InputError(f"{prediction} is no folder of masks: give the one that holds a mask for each frame")
+        paths = frame_files(truth).files
+        jobs = [_Job(Annotations(truth.resolve().name, paths), paths, prediction)]
     else:
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-            with _without_main_module():
-                pending = pool.map(_score_files, *arguments)
-            scored = list(pending)
-    return DavisScores(tuple(itertools.chain.from_iterable(scored)))
+        names = _chosen(names, sequences, str(truth))
+        _require_folders(prediction, names, str(truth))
+        jobs = []
+        for name in names:
+            paths = frame_files(truth / name).files
+            jobs.append(_Job(Annotations(name, paths), paths, prediction / name))
+    return _score(jobs, Rules(void=void, first=score_first, last=True), workers)
 
 
 def choose_sequences(tree: DavisTree, split: str, sequences: Sequence[str] | None) -> tuple[str, ...]:
     """The sequences of a split, or those of it that are named, in the order of the split.
 
     Raises:
-        InputError: the split does not exist, a sequence is not of it, or none is named.
+        InputError: The split does not exist, a sequence is not of it, or none is named.
     """
-    names = tree.sequences(split)
-    if sequences is None:
-        return names
-    if unknown := [name for name in sequences if name not in names]:
-        raise InputError(f"split {split!r} of {tree.root} has no sequence {', '.join(unknown)}")
-    if not sequences:
-        raise InputError("no sequence is left to score: name at least one")
-    return tuple(name for name in names if name in sequences)
+    return _chosen(tree.sequences(split), sequences, f"split {split!r} of {tree.root}")
 
 
 def object_labels(tree: DavisTree, sequence: str) -> tuple[int, ...]:
-    """The ids of a sequence's objects: those of its first annotation, in order; (1,) for the year 2016.
+    """The ids of a sequence's objects, in order, whenever they are seen first; (1,) for the year 2016.
 
     The published annotations number them from 1 without gaps. An id that is skipped there is no object here,
     while the official evaluation would count it as one that is rightly never predicted.
 
     Raises:
-        InputError: The annotation is missing, unreadable or empty (2017).
+        InputError: An annotation is missing or unreadable, or none shows an object.
     """
     if tree.year == 2016:
         return (1,)
-    first = tree.annotations(sequence)[0]
-    labels = tuple(int(label) for label in np.unique(tree.label_map(first)) if label not in (0, VOID_LABEL))
-    if not labels:
-        raise InputError(f"{first} annotates no object: the first annotation says which objects there are")
-    return labels
+    first = tree.first_annotations(sequence).values()
+    return tuple(sorted(label for annotation in first for label in annotation.objects))
 
 
-def score_sequence(
-    sequence: str, labels: Sequence[int], frames: Iterable[tuple[np.ndarray, np.ndarray]]
-) -> tuple[ObjectScores, ...]:
-    """Scores the label maps of one sequence, wherever they come from.
-
-    Args:
-        sequence: Its name.
-        labels: The ids of the objects to score.
-        frames: The annotated and the predicted labels of every frame to score, uint8 (height, width), in
-            order; taken one at a time. Annotated `VOID_LABEL` pixels count for nothing.
-
-    Returns:
-        The scores of every object.
-
-    Raises:
-        ValueError: There are no frames.
-    """
-    per_frame = []
-    for truth, prediction in frames:
-        void = truth == VOID_LABEL
-        per_frame.append(score_label_maps(truth, prediction, labels, void if void.any() else None))
-    if not per_frame:
-        raise ValueError(f"sequence {sequence} has no frame to score")
-    objects = zip(labels, np.stack(per_frame).transpose(1, 2, 0), strict=True)
-    return tuple(
-        ObjectScores(sequence, label, statistics(j), statistics(f), tuple(map(float, j)), tuple(map(float, f)))
-        for label, (j, f) in objects
-    )
+def _score(jobs: Sequence[_Job], rules: Rules, workers: int | None) -> DavisScores:
+    """Scores sequences in parallel, after looking for what is missing in any of them."""
+    if workers is not None and workers < 1:
+        raise InputError(f"{workers} workers cannot score anything: give 1 or more")
+    masks = [require_masks(job.annotations, job.frames, job.masks, rules) for job in jobs]
+    arguments = ([job.annotations for job in jobs], masks, itertools.repeat(rules))
+    workers = min(workers or _available_cores(), len(jobs))
+    if workers == 1:
+        scored = list(map(score_masks, *arguments))
+    else:
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+            with _without_main_module():
+                pending = pool.map(score_masks, *arguments)
+            scored = list(pending)
+    return DavisScores(tuple(itertools.chain.from_iterable(scored)))
 
 
-def scored_annotations(tree: DavisTree, sequence: str) -> tuple[pathlib.Path, ...]:
-    """The annotations that count: all but the first, which is given to the method, and the last.
-
-    Raises:
-        InputError: The sequence is missing or has fewer than three annotations.
-    """
-    annotations = tree.annotations(sequence)
-    if len(annotations) < 3:
-        raise InputError(
-            f"{annotations[0].parent} holds {len(annotations)} annotation(s), of which the first and the "
-            "last are not scored: this split cannot be evaluated"
-        )
-    return annotations[1:-1]
+def _chosen(known: Sequence[str], sequences: Sequence[str] | None, place: str) -> tuple[str, ...]:
+    if sequences is None:
+        return tuple(known)
+    if unknown := [name for name in sequences if name not in known]:
+        raise InputError(f"{place} has no sequence {', '.join(unknown)}")
+    if not sequences:
+        raise InputError("no sequence is left to score: name at least one")
+    return tuple(name for name in known if name in sequences)
 
 
-def _score_files(tree: DavisTree, results: pathlib.Path, sequence: str) -> tuple[ObjectScores, ...]:
-    labels = object_labels(tree, sequence)
-    with one_opencv_thread():
-        return score_sequence(sequence, labels, _read_pairs(tree, results, sequence, labels))
-
-
-def _read_pairs(
-    tree: DavisTree, results: pathlib.Path, sequence: str, labels: Sequence[int]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    # Void is not an object: in a prediction it is background.
-    unknown_labels = np.ones(256, np.uint8)
-    unknown_labels[[0, *labels, VOID_LABEL]] = 0
-    for annotation in scored_annotations(tree, sequence):
-        path = results / sequence / annotation.name
-        truth, prediction = tree.label_map(annotation), tree.label_map(path)
-        if prediction.shape != truth.shape:
-            sizes = "{1}x{0}, but its annotation is {3}x{2}".format(*prediction.shape, *truth.shape)
-            raise InputError(f"{path} is {sizes}: save masks at the size of the frames")
-        unknown = cv2.LUT(prediction, unknown_labels)
-        if cv2.countNonZero(unknown):
-            raise InputError(
-                f"{path} holds object {prediction[unknown > 0][0]}, but the first annotation of {sequence} "
-                f"has the objects {', '.join(map(str, labels))} only"
-            )
-        yield truth, prediction
-
-
-def _require_results(tree: DavisTree, split: str, results: pathlib.Path, sequences: Sequence[str]) -> None:
-    """Finds what is missing before anything is computed."""
+def _require_folders(results: pathlib.Path, sequences: Sequence[str], place: str) -> None:
     if not results.is_dir():
         raise InputError(f"{results} is no folder of results: it should hold one folder of masks a sequence")
     if absent := [name for name in sequences if not (results / name).is_dir()]:
         raise InputError(
-            f"{results} lacks {len(absent)} of {len(sequences)} sequences of split {split!r} "
+            f"{results} lacks {len(absent)} of {len(sequences)} sequences of {place} "
             f"({', '.join(absent)}): segment them, or choose the sequences to score"
         )
-    for name in sequences:
-        paths = [results / name / annotation.name for annotation in scored_annotations(tree, name)]
-        if missing := [path for path in paths if not path.is_file()]:
-            raise InputError(f"{missing[0]} does not exist: {len(missing)} of {len(paths)} masks of {name} are missing")
+
+
+def _videos(truth: pathlib.Path) -> tuple[str, ...] | None:
+    """Names of the folders of a folder of videos, in order; None if it holds the pictures of one."""
+    if not truth.is_dir():
+        raise InputError(f"{truth} is no folder of annotations: give the one that holds them")
+    entries = [path for path in truth.iterdir() if not path.name.startswith(".")]
+    if any(path.suffix.lower() in PICTURE_SUFFIXES and path.is_file() for path in entries):
+        return None
+    return tuple(path.name for path in naturally_sorted(path for path in entries if path.is_dir())) or None
 
 
 def _available_cores() -> int:

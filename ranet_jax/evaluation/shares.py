@@ -40,12 +40,15 @@ def make_groups(tree: DavisTree, sequences: Sequence[str], *, batch: int, worker
     Raises:
         InputError: a sequence has no frames, or its first annotation is missing, damaged or without an object.
     """
-    lengths = {name: len(tree.frames(name)) for name in sequences}
+    starts = {name: tree.given(name) for name in sequences}
+    lengths = {name: len(frames) for name, (frames, _) in starts.items()}
     alike: dict[Any, list[str]] = collections.defaultdict(list)
     for name in sequences:
-        label_map = tree.label_map(tree.annotations(name)[0])
+        given = starts[name][1]
         try:
-            alike[label_map.shape, object_bucket(len(object_ids(label_map)))].append(name)
+            kind = given[0].shape, object_bucket(len(object_ids(given[0])))
+            # Videos in lockstep all begin with their masks; where some come later, a video goes by itself.
+            alike[kind if len(given) == 1 else name].append(name)
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
     size = min(batch, -(-len(sequences) // workers))

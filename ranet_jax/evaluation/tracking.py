@@ -17,7 +17,6 @@ from ranet_jax.runtime.adapting import Adaptation, AdaptingTracker
 from ranet_jax.runtime.batched import BatchedTracker
 from ranet_jax.runtime.lockstep import Video, track_in_lockstep
 from ranet_jax.runtime.stream import StreamReport, Tracker, stream
-from ranet_jax.tracker import Tracker as NetworkTracker
 from ranet_jax.weights import Checkpoint
 
 Notify = Callable[[str, StreamReport], object]
@@ -36,7 +35,7 @@ def track_split(
     devices: Sequence[jax.Device] | None = None,
     notify: Notify = lambda sequence, report: None,
 ) -> dict[str, float]:
-    """Tracks sequences from their first annotations, on several devices at once, and writes their masks.
+    """Tracks sequences, each object from its first annotation, on several devices at once, and writes their masks.
 
     Args:
         tree: the data set.
@@ -90,26 +89,22 @@ def _track(
     check: Callable[[], None],
 ) -> list[StreamReport]:
     """Tracks sequences of one frame size and bucket in lockstep, or one by itself."""
-    videos = [
-        Video(
-            name,
-            (Frame(path.stem, read_picture(path)) for path in tree.frames(name)),
-            tree.label_map(tree.annotations(name)[0]),
-            ResultWriter(results / name),
-        )
-        for name in sequences
-    ]
+    videos, masks = [], {}
+    for name in sequences:
+        paths, masks[name] = tree.given(name)
+        frames = (Frame(path.stem, read_picture(path)) for path in paths)
+        videos.append(Video(name, frames, masks[name][0], ResultWriter(results / name)))
     height, width = videos[0].first_label_map.shape
-    tracker = NetworkTracker(checkpoint.config, checkpoint.tracker, (height, width))
+    tracker = checkpoint.tracker_for((height, width))
     progress = lambda done: check()
     if len(videos) > 1:
         batched = BatchedTracker(tracker)
         return track_in_lockstep(batched, checkpoint.variables, videos, device=device, progress=progress)
     (video,) = videos
     single: Tracker = tracker if adapt is None else AdaptingTracker(tracker, adapt)
-    frames, labels = video.frames, {0: video.first_label_map}
+    shown, given = video.frames, masks[video.name]
     try:
-        return [stream(single, checkpoint.variables, frames, labels, video.sink, device=device, progress=progress)]
+        return [stream(single, checkpoint.variables, shown, given, video.sink, device=device, progress=progress)]
     except InputError as error:
         raise InputError(f"{video.name}: {error}") from error
 

@@ -20,10 +20,9 @@ from ranet_jax.evaluation.speed import Yardstick, resident_memory
 from ranet_jax.io.masks import read_label_map
 from ranet_jax.io.results import ResultWriter
 from ranet_jax.io.video import open_frames
-from ranet_jax.networks import NetworkConfig
 from ranet_jax.runtime.stream import stream
-from ranet_jax.tracker.make import make_tracker
 from ranet_jax.tracker.objects import OBJECT_BUCKETS, object_bucket
+from ranet_jax.weights import Checkpoint
 
 FRAME_SIZE = (480, 854)
 DEMO = pathlib.Path(ranet_jax.__file__).parent / "demo"
@@ -80,13 +79,12 @@ def labelled_noise(objects: int, frame_size: tuple[int, int] = FRAME_SIZE) -> tu
 
 
 def time_step(
-    config: NetworkConfig, variables: Any, objects: int, repeats: int, frame_size: tuple[int, int] = FRAME_SIZE
+    checkpoint: Checkpoint, objects: int, repeats: int, frame_size: tuple[int, int] = FRAME_SIZE
 ) -> StepTiming:
     """Times `step` on frames of noise with some rectangles as objects, after a first compiling step.
 
     Args:
-        config: of the network.
-        variables: of the network, on the device.
+        checkpoint: the network.
         objects: how many.
         repeats: timed steps.
         frame_size: height and width of the frames.
@@ -95,7 +93,7 @@ def time_step(
         RuntimeError: a later step was compiled again.
     """
     frames, labels = labelled_noise(objects, frame_size)
-    tracker = make_tracker(config, frame_size)
+    tracker, variables = checkpoint.tracker_for(frame_size), jax.device_put(checkpoint.variables)
     state: Any = tracker.init(variables, frames[0], labels)
     operations = step_cost(tracker, variables, state, frames[0])["flops"]
     measure_rate = Yardstick()
@@ -116,14 +114,14 @@ def step_cost(tracker: Any, *arguments: Any) -> dict[str, float]:
     return jax.jit(tracker.step).lower(*arguments).compile().cost_analysis() or {}
 
 
-def time_long_video(config: NetworkConfig, variables: Any, frames: int, early: int = 100) -> LongVideo:
+def time_long_video(checkpoint: Checkpoint, frames: int, early: int = 100) -> LongVideo:
     """Times the steps of a video of noise around frame `early` and at its end, `frames` frames in.
 
     Raises:
         RuntimeError: a later step was compiled again.
     """
     pictures, labels = labelled_noise(1)
-    tracker = make_tracker(config, FRAME_SIZE)
+    tracker, variables = checkpoint.tracker_for(FRAME_SIZE), jax.device_put(checkpoint.variables)
     state: Any = tracker.init(variables, pictures[0], labels)
     state, *_ = jax.block_until_ready(tracker.step(variables, state, pictures[1]))
     seconds, resident = [], []
@@ -141,10 +139,11 @@ def time_long_video(config: NetworkConfig, variables: Any, frames: int, early: i
     )
 
 
-def time_video(config: NetworkConfig, variables: Any) -> EndToEnd:
+def time_video(checkpoint: Checkpoint) -> EndToEnd:
     """Times the embedded clip: its steps alone on frames in memory, and as `ranet-jax segment` runs it."""
     label_map = read_label_map(DEMO / "bunny_mask.png")
-    tracker = make_tracker(config, (label_map.shape[0], label_map.shape[1]))
+    tracker = checkpoint.tracker_for((label_map.shape[0], label_map.shape[1]))
+    variables = jax.device_put(checkpoint.variables)
     with open_frames(str(DEMO / "bunny.mp4")) as frames:
         images = [frame.image for frame in frames]
     alone: list[float] = []
@@ -157,7 +156,7 @@ def time_video(config: NetworkConfig, variables: Any) -> EndToEnd:
             labels.block_until_ready()
             alone.append(time.perf_counter() - start)
     with open_frames(str(DEMO / "bunny.mp4")) as frames, tempfile.TemporaryDirectory() as folder:
-        report = stream(tracker, variables, frames, label_map, ResultWriter(folder))
+        report = stream(tracker, variables, frames, {0: label_map}, ResultWriter(folder))
     assert report.median_milliseconds_per_frame is not None, "the embedded clip has more than two frames"
     return EndToEnd(statistics.median(alone), report.median_milliseconds_per_frame / 1e3, report.frames)
 
@@ -216,9 +215,7 @@ def nothing_compiled() -> Iterator[Callable[[], None]]:
 
 
 def print_steps(
-    name: str,
-    config: NetworkConfig,
-    variables: Any,
+    checkpoint: Checkpoint,
     object_counts: Sequence[int],
     repeats: int,
     *,
@@ -229,14 +226,14 @@ def print_steps(
     Raises:
         InputError: there are more objects than a tracker has room for.
     """
-    (height, width), device = config.input_size, jax.devices()[0].device_kind
+    (height, width), device = checkpoint.config.input_size, jax.devices()[0].device_kind
     if max(object_counts) > OBJECT_BUCKETS[-1]:
         raise InputError(f"{max(object_counts)} objects: a tracker has room for {OBJECT_BUCKETS[-1]}")
     frames = "x".join(map(str, frame_size))
-    print(f"{name}: frames {frames}, network input {height}x{width}, {device}, median of {repeats} steps")
+    print(f"{checkpoint.name}: frames {frames}, network input {height}x{width}, {device}, median of {repeats} steps")
     print("objects  bucket  ms/frame  frames/s   GFLOP  GFLOP/s  matrix product GFLOP/s  share", flush=True)
     for objects in object_counts:
-        timing = time_step(config, variables, objects, repeats, frame_size)
+        timing = time_step(checkpoint, objects, repeats, frame_size)
         rate = timing.operations / timing.seconds
         print(
             f"{objects:7d}  {object_bucket(objects):6d}  {1e3 * timing.seconds:8.1f}  {1 / timing.seconds:8.2f}"
@@ -246,19 +243,19 @@ def print_steps(
         )
 
 
-def print_length(name: str, config: NetworkConfig, variables: Any, frames: int) -> None:
+def print_length(checkpoint: Checkpoint, frames: int) -> None:
     """Prints time and memory of an early and a late frame of a long video."""
-    found = time_long_video(config, variables, frames)
-    print(f"{name}: one object, 480x854, median of {WINDOW} steps around frame 100 and of the last {WINDOW}")
+    found = time_long_video(checkpoint, frames)
+    print(f"{checkpoint.name}: one object, 480x854, median of {WINDOW} steps around frame 100 and of the last {WINDOW}")
     print("frame  ms/frame  resident MiB")
     print(f"{100:5d}  {1e3 * found.early_seconds:8.1f}  {found.early_bytes / 2**20:12.1f}")
     print(f"{frames:5d}  {1e3 * found.late_seconds:8.1f}  {found.late_bytes / 2**20:12.1f}")
 
 
-def print_video(name: str, config: NetworkConfig, variables: Any) -> None:
+def print_video(checkpoint: Checkpoint) -> None:
     """Prints the rate of the embedded clip's steps alone, and with decoding and writing."""
-    found = time_video(config, variables)
-    print(f"{name}: embedded clip, {found.frames} frames of 480x854, median of all steps")
+    found = time_video(checkpoint)
+    print(f"{checkpoint.name}: embedded clip, {found.frames} frames of 480x854, median of all steps")
     print("                                ms/frame  frames/s")
     print(f"network alone                   {1e3 * found.alone:8.1f}  {1 / found.alone:8.2f}")
     print(f"with decoding and PNG writing   {1e3 * found.stream:8.1f}  {1 / found.stream:8.2f}")

@@ -70,7 +70,11 @@ class Pairing(NamedTuple):
         ]
         if not parts:
             return None
-        return "; ".join(parts) + _shift_hint(self)
+        return "; ".join(parts) + self.shift_hint()
+
+    def shift_hint(self) -> str:
+        """Says in brackets that both sides are numbered alike from another start; empty where they are not."""
+        return _shift_hint(self)
 
 
 def frame_files(folder: str | Path, *, without: Iterable[str | Path] = ()) -> FrameListing:

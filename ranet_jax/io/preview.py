@@ -72,9 +72,10 @@ def _thumbnail(frame: Frame, label_map: np.ndarray) -> UInt8[np.ndarray, "height
     size = max(1, round(width * scale)), max(1, round(height * scale))
     image = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
     drawn = draw_overlay(image, cv2.resize(label_map, size, interpolation=cv2.INTER_NEAREST_EXACT))
-    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        place = (5, size[1] - 7)
-        cv2.putText(drawn, frame.name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thickness, cv2.LINE_AA)
+    # White on black: thicker letters would be wider, too.
+    for right, down, colour in ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, 255)):
+        place = (5 + right, size[1] - 7 + down)
+        cv2.putText(drawn, frame.name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (colour,) * 3, 1, cv2.LINE_AA)
     return drawn
 
 

@@ -264,7 +264,7 @@ def select_maps(
     """Picks k of t maps for each of n objects and scales each by a weight.
 
     A gather: on a CPU several times faster than the product with a weighted one-hot matrix, which gives exactly the
-    same, and in its gradient too (docs/performance.md).
+    same, and in its gradient too (docs/log/0028).
 
     Args:
         maps: t maps of an image.

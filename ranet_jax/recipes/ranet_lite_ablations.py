@@ -12,7 +12,7 @@
 are some of the set's hardest: other people who dance, look-alike vehicles, thin lines, fast turns.
 
 Cost: about 8 minutes for `base` and 4 for most others on two CPU cores that do nothing else; `unfrozen` takes twice as
-long. Expected: the differences that `docs/results.md` lists; they are of one seed and few steps.
+long. Expected: the differences that `docs/log/0005` lists; they are of one seed and few steps.
 """
 
 from typing import Any

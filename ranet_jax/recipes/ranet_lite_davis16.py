@@ -13,7 +13,7 @@ stages alone (and `optimizer.frozen_modules`), videos held out (`data.parts.davi
 `ranet_lite_ablations` measures them.
 
 Cost: about 50 minutes on two CPU cores that do nothing else, twice that on slower ones; 6.5 GB of memory, of which 4
-keep decoded frames. Expected: about what `docs/results.md` says of the first run behind the shipped weights (J&F 91.7
+keep decoded frames. Expected: about what `docs/log/0012` says of the first run behind the shipped weights (J&F 91.7
 on four validation sequences); it gives the command of the second run, too.
 """
 

@@ -1,6 +1,6 @@
 """What a network is to the tracker: one protocol for both."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Array, Bool, Float, Int
@@ -25,6 +25,7 @@ class Memory(Protocol):
         """This memory with another's references, of the same frames: their gradient, where this one has none."""
 
 
+@runtime_checkable
 class Network(Protocol):
     """A network's methods, weights bound (`ranet_jax.tracker.step.bound`).
 

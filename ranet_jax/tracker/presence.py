@@ -15,7 +15,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int32
+from jaxtyping import Array, Bool, Float, Int32, Shaped
 
 from ranet_jax.nn import window_sum
 from ranet_jax.nn.config import check_values
@@ -105,22 +105,29 @@ def decide(
 def connected_components(cells: Bool[Array, "h w n"]) -> Int32[Array, "h w n"]:
     """A number for each component of four neighbours, from 1, 0 outside: that of its last cell in row-major order.
 
-    The number of steps is fixed, as an accelerator must ask the host nothing: h + w, from corner to corner. A component
-    that winds further has several numbers.
+    A round hands the highest number around to each cell and to the cell that its own number is of, and looks up what
+    that one has by now. The number of rounds is fixed, as an accelerator must ask the host nothing: it is the binary
+    length of the number of cells, and 10 are enough for a snake through 64x112.
 
     Args:
         cells: of every object.
     """
-    h, w, _ = cells.shape
+    h, w, n = cells.shape
     numbers = jnp.arange(1, h * w + 1, dtype=jnp.int32).reshape(h, w, 1)
 
     def spread(_: jax.Array, labels: jax.Array) -> jax.Array:
         padded = jnp.pad(labels, ((1, 1), (1, 1), (0, 0)))
         rows, columns = padded[:, 1:-1], padded[1:-1]
         highest = jnp.maximum(jnp.maximum(rows[:-2], rows[2:]), jnp.maximum(columns[:, :-2], columns[:, 2:]))
-        return jnp.where(cells, jnp.maximum(labels, highest), 0)
+        highest = jnp.where(cells, jnp.maximum(labels, highest), 0)
+        flat = lambda x: jnp.moveaxis(x, -1, 0).reshape(n, h * w)
+        handed = jax.vmap(lambda own, new: jnp.zeros(h * w + 1, jnp.int32).at[own].max(new))(
+            flat(labels), flat(highest)
+        )
+        labels = _looked_up(labels, handed)
+        return _looked_up(labels, jnp.pad(flat(labels), ((0, 0), (1, 0))))
 
-    return jax.lax.fori_loop(0, h + w, spread, jnp.where(cells, numbers, 0))
+    return jax.lax.fori_loop(0, (h * w).bit_length(), spread, jnp.where(cells, numbers, 0))
 
 
 def densest_cells(config: Presence, cells: Bool[Array, "h w n"]) -> Bool[Array, "h w n"]:
@@ -151,7 +158,7 @@ def _summed(labels: Int32[Array, "h w n"], values: Float[Array, "h w n"]) -> Flo
     return jax.vmap(add)(columns(labels), columns(values))
 
 
-def _looked_up(labels: Int32[Array, "h w n"], values: Float[Array, "n numbers"]) -> Float[Array, "h w n"]:
+def _looked_up(labels: Int32[Array, "h w n"], values: Shaped[Array, "n numbers"]) -> Shaped[Array, "h w n"]:
     return jax.vmap(lambda number, value: value[number], in_axes=(2, 0), out_axes=2)(labels, values)
 
 

@@ -1,5 +1,8 @@
 """One step of propagation in the network's own geometry: what tracking jits and training scans over."""
 
+import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -62,13 +65,29 @@ class Prediction(NamedTuple):
 
 def bound(config: NetworkConfig, variables: Any) -> Network:
     """The network of a configuration with its weights: what is asked of it is computed by Flax's `apply`."""
-    module = network(config)
+    return _Bound(functools.partial(network(config).apply, variables))
 
-    class Bound:
-        def __getattr__(self, method: str) -> Any:
-            return lambda *arguments: module.apply(variables, *arguments, method=method)
 
-    return Bound()  # type: ignore[return-value]
+@dataclasses.dataclass(frozen=True)
+class _Bound:
+    """See `Network`."""
+
+    apply: Callable[..., Any]
+
+    def encode(self, *arguments: Any) -> Any:
+        return self.apply(*arguments, method="encode")
+
+    def empty(self, *arguments: Any) -> Any:
+        return self.apply(*arguments, method="empty")
+
+    def write_recent(self, *arguments: Any) -> Any:
+        return self.apply(*arguments, method="write_recent")
+
+    def write_reference(self, *arguments: Any) -> Any:
+        return self.apply(*arguments, method="write_reference")
+
+    def read(self, *arguments: Any) -> Any:
+        return self.apply(*arguments, method="read")
 
 
 def check_hints(config: NetworkConfig, tracker: TrackerConfig) -> None:

@@ -229,7 +229,7 @@ def with_room(tracker: Tracker, variables: Any, state: State, frame: Any, label_
 def _grown(state: State, *, shapes: tuple[tuple[int, ...], ...]) -> State:
     """Every array with zeros behind, up to a shape: objects and references lie one after another in all of them."""
     leaves, structure = jax.tree.flatten(state)
-    grow = lambda x, shape: jnp.pad(x, [(0, b - a) for a, b in zip(x.shape, shape, strict=True)])
+    grow = lambda x, shape: jnp.pad(x, [(0, b - a) for a, b in zip(x.shape, shape, strict=True)]) if x.ndim else x
     return jax.tree.unflatten(structure, [grow(x, shape) for x, shape in zip(leaves, shapes, strict=True)])
 
 

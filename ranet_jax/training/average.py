@@ -6,19 +6,17 @@ Wider Optima and Better Generalization", UAI 2018.)
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
 from ranet_jax.errors import InputError
-from ranet_jax.networks import NetworkConfig
 from ranet_jax.training.licences import inherited
-from ranet_jax.weights import load_checkpoint
+from ranet_jax.weights import Checkpoint, load_checkpoint
 
 
-def average_weights(paths: Sequence[str]) -> tuple[NetworkConfig, Any, dict[str, Any]]:
-    """The configuration that checkpoints share, the float32 means of their weights, and a card with their licences.
+def average_weights(paths: Sequence[str]) -> Checkpoint:
+    """The configurations that checkpoints share, the float32 means of their weights, and a card with their licences.
 
     Args:
         paths: two checkpoint folders, embedded names, or more.
@@ -29,12 +27,13 @@ def average_weights(paths: Sequence[str]) -> tuple[NetworkConfig, Any, dict[str,
     if len(paths) < 2:
         raise InputError(f"{', '.join(paths)}: give two checkpoints or more to average")
     checkpoints = [load_checkpoint(path) for path in paths]
-    config = checkpoints[0].config
+    first = checkpoints[0]
     for path, other in zip(paths[1:], checkpoints[1:], strict=True):
-        fields, own = other.config.to_dict(), config.to_dict()
+        fields, own = (one.config.to_dict() | one.tracker.to_dict() for one in (other, first))
         differing = sorted(name for name in own.keys() | fields.keys() if own.get(name) != fields.get(name))
         if differing:
             raise InputError(f"{path}: differs from {paths[0]} in {', '.join(differing)}: average runs of one recipe")
     mean = lambda *arrays: np.mean(arrays, axis=0, dtype=np.float32)
     card = {"average of": list(paths)} | inherited(checkpoint.card for checkpoint in checkpoints)
-    return config, jax.tree.map(mean, *(checkpoint.variables for checkpoint in checkpoints)), card
+    variables = jax.tree.map(mean, *(checkpoint.variables for checkpoint in checkpoints))
+    return first._replace(name="average", variables=variables, card=card)

@@ -76,6 +76,35 @@ def test_files_are_sorted_and_only_those_that_exist(root: pathlib.Path) -> None:
     assert [path.name for path in tree.annotations("surf")] == ["00000.png"]
 
 
+@pytest.mark.parametrize("suffix", [".png", ".JPG", ".jpeg", ".webp", ".tif"])
+def test_frames_may_be_any_still_picture(root: pathlib.Path, suffix: str) -> None:
+    folder = root / "JPEGImages" / "480p" / "cow"
+    folder.mkdir()
+    for index in (1, 2, 10):
+        Image.new("RGB", (8, 6)).save(folder / f"{index}{suffix}")
+    (folder / "notes.txt").write_text("no picture", encoding="utf-8")
+    names = [path.name for path in DavisTree(root, 2017).frames("cow")]
+    assert names == [f"1{suffix}", f"2{suffix}", f"10{suffix}"]
+
+
+def test_where_objects_are_seen_first(root: pathlib.Path) -> None:
+    folder = root / "Annotations" / "480p" / "cow"
+    maps = {"2": [0, 255], "8": [0, 2], "9": [2, 0], "10": [2, 7], "11": [5, 1], "12": [0, 0]}
+    for name, labels in maps.items():
+        write_label_map(folder / f"{name}.png", np.array([labels], np.uint8))
+    found = DavisTree(root, 2017).first_annotations("cow")
+    assert list(found) == ["8", "10", "11"]
+    assert [annotation.objects for annotation in found.values()] == [(2,), (7,), (1, 5)]
+    assert [annotation.path for annotation in found.values()] == [folder / f"{name}.png" for name in found]
+    # In 2016 whatever is annotated is the one object.
+    found = DavisTree(root, 2016).first_annotations("cow")
+    assert [(name, annotation.objects) for name, annotation in found.items()] == [("2", (1,))]
+    for name in maps:
+        write_label_map(folder / f"{name}.png", np.array([[0, VOID_LABEL]], np.uint8))
+    with pytest.raises(InputError, match=r"cow annotates no object in any of its 6 file\(s\)"):
+        DavisTree(root, 2017).first_annotations("cow")
+
+
 def test_labels_of_both_years(root: pathlib.Path) -> None:
     path = DavisTree(root, 2016).annotations("bear")[0]
     np.testing.assert_array_equal(DavisTree(root, 2016).label_map(path), np.uint8([[0, 1, 1, 1]]))
@@ -93,7 +122,7 @@ def test_what_is_missing_is_named(root: pathlib.Path, tmp_path: pathlib.Path) ->
         tree.frames("cow")
     for path in tree.annotations("surf"):
         path.unlink()
-    with pytest.raises(InputError, match=r"Annotations/480p/surf holds no .png"):
+    with pytest.raises(InputError, match=r"Annotations/480p/surf holds no frames"):
         tree.annotations("surf")
     with pytest.raises(InputError, match="absent is no DAVIS folder"):
         DavisTree(tmp_path / "absent", 2016)
@@ -104,6 +133,21 @@ def test_an_unreadable_list_is_named(root: pathlib.Path) -> None:
     (root / "ImageSets" / "2016" / "val.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(InputError, match=r"val.txt cannot be read"):
         DavisTree(root, 2016).sequences("val")
+
+
+def test_tracking_starts_at_the_first_annotated_frame(root: pathlib.Path) -> None:
+    tree = DavisTree(root, 2017)
+    frames, given = tree.start("bear")
+    assert ([path.stem for path in frames], given.path.stem) == (["00000", "00001", "00002"], "00000")
+    folder = root / "Annotations" / "480p" / "surf"
+    write_label_map(folder / "00000.png", np.array([[0, 255]], np.uint8))
+    write_label_map(folder / "00001.png", np.array([[0, 3]], np.uint8))
+    frames, given = tree.start("surf")
+    assert [path.stem for path in frames] == ["00001", "00002"]
+    assert given == (folder / "00001.png", (3,))
+    (folder / "00001.png").rename(folder / "00007.png")
+    with pytest.raises(InputError, match=r"surf/00007.png belongs to no frame of .*JPEGImages/480p/surf"):
+        tree.start("surf")
 
 
 def test_real_davis_2016(shared) -> None:
@@ -120,3 +164,18 @@ def test_real_davis_2017(shared) -> None:
     assert tree.sequences("train") == ("longboard",)
     first = tree.label_map(tree.annotations("longboard")[0])
     assert np.unique(first).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_real_sparse_annotations(shared) -> None:
+    tree = DavisTree(shared("data/BMS26-dev"), 2017)
+    assert [path.stem for path in tree.annotations("cars5")] == ["00000", "00009", "00019", "00035"]
+    assert len(tree.frames("cars5")) == 36
+    found = {name: tree.first_annotations(name) for name in tree.sequences("val")}
+    assert {name: [a.objects for a in first.values()] for name, first in found.items()} == {
+        "cars1": [(1, 2)],
+        "cars3": [(1, 2)],
+        "cars5": [(1, 2, 3)],
+        "cars10": [(1, 2, 3)],
+        "people1": [(1,)],
+    }
+    assert all(list(first) == ["00000"] for first in found.values())

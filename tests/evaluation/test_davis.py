@@ -14,8 +14,9 @@ from PIL import Image
 
 from ranet_jax.data.davis import VOID_LABEL, DavisTree
 from ranet_jax.errors import InputError
-from ranet_jax.evaluation.davis import GLOBAL_MEASURES, DavisScores, evaluate_masks, score_sequence
+from ranet_jax.evaluation.davis import GLOBAL_MEASURES, DavisScores, evaluate_folders, evaluate_masks, object_labels
 from ranet_jax.evaluation.metrics import score_label_maps, statistics
+from ranet_jax.evaluation.sequence import Rules, score_sequence
 from ranet_jax.evaluation.tables import format_tables, write_csv
 from ranet_jax.io.masks import write_label_map
 
@@ -128,16 +129,154 @@ def test_of_2016_everything_is_one_object(root: pathlib.Path, results: pathlib.P
     assert evaluate_masks(DavisTree(root, 2016), "val", results, workers=1).global_scores()["J&F-Mean"] == 1
 
 
-def test_void_counts_for_nothing(root: pathlib.Path, results: pathlib.Path) -> None:
+def test_void_is_background_unless_it_is_to_count_for_nothing(root: pathlib.Path, results: pathlib.Path) -> None:
     for index in range(1, FRAMES):
         truth = moving_squares(index, (1,))
-        truth[:, 20:30] = VOID_LABEL
+        void = np.zeros(SIZE, np.bool_)
+        void[20:30] = True  # apart from the object: half of what is predicted lies there
+        truth[void] = VOID_LABEL
         write_label_map(root / "Annotations" / "480p" / "surf" / f"{index:05d}.png", truth)
-        damage(results, "surf", index, lambda frame: frame[:, 20:30].fill(1))
+
+        def predict(frame: np.ndarray, index: int = index) -> None:
+            frame[20:29, 3 + 2 * index : 14 + 2 * index] = 1
+
+        damage(results, "surf", index, predict)
     tree = DavisTree(root, 2017)
-    assert evaluate_masks(tree, "val", results, workers=1).global_scores()["J&F-Mean"] == 1
-    truth_as_result = root / "Annotations" / "480p"
-    assert evaluate_masks(tree, "val", truth_as_result, workers=1).global_scores()["J&F-Mean"] == 1
+    scores = evaluate_masks(tree, "val", results, workers=1, sequences=["surf"])
+    assert [entry.label for entry in scores.objects] == [1]
+    assert scores.global_scores()["J-Mean"] == pytest.approx(0.5)
+    scores = evaluate_masks(tree, "val", results, void=True, workers=1, sequences=["surf"])
+    assert scores.global_scores()["J&F-Mean"] == 1
+
+
+def test_void_alone_is_no_object(root: pathlib.Path, results: pathlib.Path) -> None:
+    for index in range(FRAMES):
+        void = np.uint8(VOID_LABEL) * (moving_squares(index, (1,)) > 0)
+        write_label_map(root / "Annotations" / "480p" / "surf" / f"{index:05d}.png", void)
+    with pytest.raises(InputError, match=r"surf annotates no object in any of its 7 file\(s\) .*255 void"):
+        evaluate_masks(DavisTree(root, 2017), "val", results, workers=1)
+
+
+def test_255_in_a_result_is_an_id_that_the_annotations_lack(root: pathlib.Path, results: pathlib.Path) -> None:
+    for index in range(FRAMES):
+        damage(results, "surf", index, lambda frame: np.place(frame, frame == 1, 255))
+    tree = DavisTree(root, 2017)
+    with pytest.raises(InputError, match=r"surf/00001.png holds object 255, .* only \(255 is an id") as error:
+        evaluate_masks(tree, "val", results, workers=1)
+    assert one_line(error, results / "surf" / "00001.png")
+    # To the year 2016 everything is the object.
+    scores = evaluate_masks(DavisTree(root, 2016), "val", results, workers=1, sequences=["surf"])
+    assert scores.global_scores()["J&F-Mean"] == 1
+
+
+def annotate(root: pathlib.Path, sequence: str, frames: dict[str, np.ndarray]) -> None:
+    """Replaces the annotations of a sequence."""
+    folder = root / "Annotations" / "480p" / sequence
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, frame in frames.items():
+        write_label_map(folder / f"{name}.png", frame)
+
+
+def lose(results: pathlib.Path, sequence: str, name: str) -> None:
+    """Leaves nothing in one result."""
+    write_label_map(results / sequence / f"{name}.png", np.zeros(SIZE, np.uint8))
+
+
+def test_sparse_annotations_are_paired_by_name(root: pathlib.Path, results: pathlib.Path) -> None:
+    annotate(root, "surf", {f"{index:05d}": moving_squares(index, (1,)) for index in (2, 3, 5, 6)})
+    lose(results, "surf", "00004")  # not annotated
+    lose(results, "surf", "00005")
+    for name in ("00000", "00001", "00002"):
+        (results / "surf" / f"{name}.png").unlink()  # before and at the first annotation
+    scores = evaluate_masks(DavisTree(root, 2017), "val", results, workers=1, sequences=["surf"])
+    assert scores.objects[0].region_per_frame == (1, 0)
+
+
+def test_unpadded_names_are_in_the_order_of_their_numbers(root: pathlib.Path, results: pathlib.Path) -> None:
+    frames = {str(index): moving_squares(index, (1,)) for index in range(1, 12)}
+    annotate(root, "surf", frames)
+    shutil.rmtree(results / "surf")
+    for name, frame in frames.items():
+        write_label_map(results / "surf" / f"{name}.png", frame)
+    lose(results, "surf", "1")
+    lose(results, "surf", "11")  # the last one; by letters it would be 9
+    lose(results, "surf", "10")
+    scores = evaluate_masks(DavisTree(root, 2017), "val", results, workers=1, sequences=["surf"])
+    assert scores.objects[0].region_per_frame == (1,) * 8 + (0,)
+
+
+def test_a_later_object_counts_from_the_frame_after_its_first(root: pathlib.Path, results: pathlib.Path) -> None:
+    frames = {f"{index:05d}": moving_squares(index, (1, 2) if index > 2 else (1,)) for index in range(FRAMES)}
+    annotate(root, "surf", frames)
+    for name, frame in frames.items():
+        write_label_map(results / "surf" / f"{name}.png", frame)
+    # Seen too early, then missed in its first annotation: neither counts.
+    write_label_map(results / "surf" / "00002.png", moving_squares(2, (1, 2)))
+    write_label_map(results / "surf" / "00003.png", moving_squares(3, (1,)))
+    write_label_map(results / "surf" / "00005.png", moving_squares(5, (1,)))
+    tree = DavisTree(root, 2017)
+    first, second = evaluate_masks(tree, "val", results, workers=1, sequences=["surf"]).objects
+    assert (first.label, second.label) == (1, 2)
+    assert first.region_per_frame == (1, 1, 1, 1, 1)
+    assert second.region_per_frame == (1, 0)
+    assert object_labels(tree, "surf") == (1, 2)
+
+
+def test_numbering_that_is_off_by_one_is_named(root: pathlib.Path, results: pathlib.Path) -> None:
+    tree = DavisTree(root, 2017)
+    for index in reversed(range(FRAMES)):
+        (results / "surf" / f"{index:05d}.png").rename(results / "surf" / f"{index + 1:05d}.png")
+    # Every scored frame has a mask, but it is another frame's.
+    with pytest.raises(InputError, match=r"numbered from 0, masks from 1") as error:
+        evaluate_masks(tree, "val", results, workers=1)
+    assert one_line(error, results / "surf")
+    # The frames say so, too, where the annotations are sparse.
+    for index in range(FRAMES):
+        write_label_map(root / "JPEGImages" / "480p" / "surf" / f"{index:05d}.png", moving_squares(index, (1,)))
+    annotate(root, "surf", {f"{index:05d}": moving_squares(index, (1,)) for index in (0, 3, 6)})
+    with pytest.raises(InputError, match=r"numbered from 0, masks from 1"):
+        evaluate_masks(tree, "val", results, workers=1)
+
+
+def test_own_video(root: pathlib.Path, results: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    truth = root / "Annotations" / "480p" / "surf"
+    annotate(root, "surf", {f"{index:05d}": moving_squares(index, (1,)) for index in (0, 4, 6)})
+    before = sorted(results.rglob("*"))
+    lose(results, "surf", "00000")
+    lose(results, "surf", "00006")
+    (entry,) = evaluate_folders(results / "surf", truth).objects
+    assert (entry.sequence, entry.label, entry.region_per_frame) == ("surf", 1, (1, 0))
+    (entry,) = evaluate_folders(results / "surf", truth, score_first=True).objects
+    assert entry.region_per_frame == (0, 1, 0)
+    assert sorted(results.rglob("*")) == before
+    for index in (4, 6):
+        (truth / f"{index:05d}.png").unlink()
+    with pytest.raises(InputError, match=r"surf has 1 annotation\(s\) .*, the first is given to the method: no frame"):
+        evaluate_folders(results / "surf", truth)
+    assert evaluate_folders(results / "surf", truth, score_first=True).objects[0].region_per_frame == (0,)
+
+
+def test_own_videos(root: pathlib.Path, results: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    truth = root / "Annotations" / "480p"
+    scores = evaluate_folders(results, truth, workers=1)
+    assert scores.sequences == ("bear", "cow", "surf")
+    assert scores.global_scores()["J&F-Mean"] == 1
+    assert all(len(entry.region_per_frame) == FRAMES - 1 for entry in scores.objects)
+    assert evaluate_folders(results, truth, sequences=["cow"], workers=1).sequences == ("cow",)
+    with pytest.raises(InputError, match="480p has no sequence horse"):
+        evaluate_folders(results, truth, sequences=["horse"])
+    with pytest.raises(InputError, match="leave out the names"):
+        evaluate_folders(results / "cow", truth / "cow", sequences=["cow"])
+    shutil.rmtree(results / "bear")
+    with pytest.raises(InputError, match=r"lacks 1 of 3 sequences of .*480p \(bear\)"):
+        evaluate_folders(results, truth)
+    with pytest.raises(InputError, match="absent is no folder of annotations"):
+        evaluate_folders(results, tmp_path / "absent")
+    with pytest.raises(InputError, match="absent is no folder of masks"):
+        evaluate_folders(tmp_path / "absent", truth / "cow")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty holds no frames"):
+        evaluate_folders(results, tmp_path / "empty")
 
 
 def test_ids_with_gaps(root: pathlib.Path, results: pathlib.Path) -> None:
@@ -195,11 +334,10 @@ def test_wrong_requests(root: pathlib.Path, results: pathlib.Path) -> None:
     with pytest.raises(InputError, match="0 workers"):
         evaluate_masks(tree, "val", results, workers=0)
     write_label_map(root / "Annotations" / "480p" / "surf" / "00000.png", np.zeros(SIZE, np.uint8))
-    with pytest.raises(InputError, match="annotates no object"):
-        evaluate_masks(tree, "val", results, workers=1)
-    for index in range(2, FRAMES):
+    for index in range(3, FRAMES):
         (root / "Annotations" / "480p" / "surf" / f"{index:05d}.png").unlink()
-    with pytest.raises(InputError, match=r"surf holds 2 annotation\(s\)"):
+    # The first shows nothing, so two are left.
+    with pytest.raises(InputError, match=r"surf has 2 annotation\(s\) from the first object on, the first .* the last"):
         evaluate_masks(tree, "val", results, workers=1)
 
 
@@ -244,8 +382,9 @@ def test_an_error_of_a_worker_arrives_as_it_is(root: pathlib.Path, results: path
 def imperfect_scores() -> DavisScores:
     frames = [moving_squares(index, (1, 2)) for index in range(8)]
     late = [np.where(frame == 1, 1, 0).astype(np.uint8) for frame in frames]
-    bear = score_sequence("bear", (1, 2), zip(frames, late, strict=True))
-    surf = score_sequence("surf", (4,), [(2 * frame * 2, 4 * frame) for frame in np.minimum(frames, 1)])
+    every = Rules(first=True, last=True)
+    bear = score_sequence("bear", zip(frames, late, strict=True), every)
+    surf = score_sequence("surf", [(2 * frame * 2, 4 * frame) for frame in np.minimum(frames, 1)], every)
     return DavisScores((*bear, *surf))
 
 

@@ -41,6 +41,19 @@ def test_each_sequence_is_adapted_from_the_weights_of_the_checkpoint(root, netwo
 
 
 @pytest.mark.slow
+def test_tracking_begins_with_the_frame_of_the_first_annotation(write_davis, network, tmp_path):
+    root = write_davis({"cow": 6})
+    for index in (0, 1):
+        (root / "Annotations" / "480p" / "cow" / f"{index:05d}.png").unlink()
+    tree, results = DavisTree(root, 2016), tmp_path / "results"
+    scores, _ = tracking.track_and_score(tree, "val", load_checkpoint(network), results)
+    assert sorted(path.stem for path in (results / "cow").iterdir()) == ["00002", "00003", "00004", "00005"]
+    given = tree.annotations("cow")[0]
+    np.testing.assert_array_equal(tree.label_map(results / "cow" / "00002.png"), tree.label_map(given))
+    assert len(scores.objects[0].region_per_frame) == 2
+
+
+@pytest.mark.slow
 def test_the_program_takes_online_steps(root, network, tmp_path, capsys):
     arguments = ["--davis", str(root), "--checkpoint", str(network), "--sequences", "cow"]
     more = ["--online-steps", "2", "--online-learning-rate", "1e-3", "--results", str(tmp_path / "results")]

@@ -2,8 +2,10 @@
 
 import fractions
 import itertools
+import os
 import random
 import subprocess
+import sys
 
 import av
 import av.logging
@@ -336,3 +338,22 @@ def test_only_as_much_as_is_asked_for_is_decoded(tmp_path):
         reader.stop()
         assert list(reader) == []
     path.unlink()
+
+
+def test_the_shared_videos_are_what_ffmpeg_shows(shared, tmp_path):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    environment = {**os.environ, "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])}
+    script = shared("cases/videos.sh")
+    subprocess.run(["bash", script, tmp_path, ffmpeg], check=True, capture_output=True, env=environment)
+    names = ("base.mp4", "mirrored.mp4", "rotated90.mp4", "rotated180.mp4", "rotated270.mp4", "av1.mp4", "whole.mkv")
+    for name in (*names, "variable_rate.mp4", "trimmed.mp4"):
+        frames, error = read(tmp_path / name)
+        assert error is None
+        shown = shown_by_ffmpeg(tmp_path / name, frames[0].image.shape[:2])
+        assert len(frames) == len(shown) == (24 if name in names else 19)
+        difference = np.abs(np.stack([frame.image for frame in frames]).astype(int) - shown)
+        assert difference.mean() < 0.5, name
+    (tmp_path / "cut.mkv").write_bytes((tmp_path / "whole.mkv").read_bytes()[:8500])
+    frames, error = read(tmp_path / "cut.mkv")
+    assert len(frames) == 11
+    assert "cut off: 11 frames could be decoded" in str(error)
