@@ -29,6 +29,8 @@ STATE_INTERVAL = 16
 """Frames between two kept states."""
 STATE_BYTES = 512 * 1024**2
 """What kept states may hold; those used longest ago go first."""
+QUEUE = 2
+"""Frames that wait on either side of the tracker: what is still finished after a stop."""
 SPEED_WINDOW = 12
 """Frames that the speed shown is measured over."""
 
@@ -161,7 +163,7 @@ class Engine:
             listener.frame_done(index, written, speed.tick())
 
         # Both threads around the tracker are the ones of `segment`.
-        stream(run, self._variables, run.frames(first), {0: label_map}, sink)
+        stream(run, self._variables, run.frames(first), {0: label_map}, sink, queue_size=QUEUE)
         run.keep_last_state()
         return not self._stop.is_set()
 

@@ -4,32 +4,21 @@ import collections
 import functools
 import threading
 from collections.abc import Hashable
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import jax
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
 from ranet_jax.backbones import backbone, normalise
 from ranet_jax.networks import NetworkConfig
+from ranet_jax.studio.regions import ClickFeatures, click_features
 
 LONGEST = 864
 """Pixels of the longer side as the encoder sees it; smaller frames are not enlarged."""
 KEPT_FRAMES = 6
 MULTIPLE = 32
-
-
-class ClickFeatures(NamedTuple):
-    """What the encoder makes of a frame, at 1/4 of what it saw.
-
-    Attributes:
-        values: every level from 1/2 to 1/16, brought to 1/4, each of about unit variance; joined.
-        size: height and width of the frame in pixels, all of which the values cover.
-    """
-
-    values: Float32[np.ndarray, "h4 w4 c"]
-    size: tuple[int, int]
 
 
 class Encoder:
@@ -70,15 +59,8 @@ class Encoder:
         small = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA) if scale < 1.0 else image
         padded = cv2.copyMakeBorder(small, 0, -h % MULTIPLE, 0, -w % MULTIPLE, cv2.BORDER_REPLICATE)
         levels = _pyramid(self._variables, padded, name=self._name, norm=self._norm)
-        h4, w4 = -(-h // 4), -(-w // 4)
-        joined = []
-        for level in levels[:4]:
-            values = np.asarray(level[0], np.float32)
-            # Half the channels' range carries no more than their sign does; equal ranges let one penalty serve all.
-            values = values / (values.std(axis=(0, 1), keepdims=True) + 1e-3)
-            full = cv2.resize(values, (padded.shape[1] // 4, padded.shape[0] // 4), interpolation=cv2.INTER_LINEAR)
-            joined.append(full[:h4, :w4])
-        return ClickFeatures(np.concatenate(joined, axis=-1), (height, width))
+        arrays = [np.asarray(level[0], np.float32) for level in levels]
+        return click_features(small, arrays, (height, width))
 
 
 @functools.partial(jax.jit, static_argnames=("name", "norm"))

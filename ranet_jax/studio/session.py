@@ -199,7 +199,7 @@ class Session:
         locked = {entry.id for entry in project.objects if entry.id != id}
         others = np.isin(labels, np.array(sorted(locked), np.uint8))
         features = encoder.encode((str(project.folder), index), image)
-        mask = click_mask(features, image, positives, negatives, box=box, others=others, previous=labels == id)
+        mask = click_mask(features, positives, negatives, box=box, others=others, previous=labels == id)
         return pack_labels(mask.astype(np.uint8))
 
     def encode(self, index: int) -> None:

@@ -92,7 +92,7 @@ def test_stopping_correcting_and_going_on(marked, engine, checkpoint):
     stopping = Watch(engine, stop_at=15)
     assert not engine.track(marked, forward(0, [0]), stopping)
     reached = stopping.frames[-1]
-    assert 15 <= reached < 25, "frames under way are finished, no others begun"
+    assert 15 <= reached <= 23, "frames under way are finished, no others begun"
     more = marked.labels(12)
     more[20:44, 20:44] = 1
     marked.save_labels(12, more)
@@ -146,7 +146,9 @@ def test_a_backward_pass_keeps_other_objects(marked, engine):
     engine.track(marked, forward(0, [0], end=12), Watch())
     before = results(marked)
     second = marked.labels(10)
-    second[50:60, 80:90] = 2
+    free = np.flatnonzero(second.reshape(-1) == 0)[:200]
+    assert free.size == 200
+    second.reshape(-1)[free] = 2
     marked.save_labels(10, second)
     engine.track(marked, plan_pass([10], "backward", 10, 2), Watch())
     after = results(marked)

@@ -22,7 +22,10 @@ def test_objects_and_masks_are_read_back(project):
     project.change_object(second.id, colour="#00ff00", locked=True)
     project.save_labels(3, square(3, first.id))
     again = reopened(project)
-    assert [(entry.id, entry.name, entry.locked) for entry in again.objects] == [(1, "Object 1", False), (2, "the dog", True)]
+    assert [(entry.id, entry.name, entry.locked) for entry in again.objects] == [
+        (1, "Object 1", False),
+        (2, "the dog", True),
+    ]
     assert again.objects[1].colour == "#00ff00"
     assert again.given == [3]
     assert (again.labels(3) == square(3)).all()
