@@ -188,7 +188,8 @@ class _Handlers:
         self._check_index(index)
         positives, negatives = (_points(values.get(key, []), key) for key in ("positives", "negatives"))
         box = None if values.get("box") is None else tuple(_numbers(values["box"], 4, "box"))
-        data = await run_in_threadpool(self._session.click, index, id, positives, negatives, box)
+        trusted = bool(values.get("trusted"))
+        data = await run_in_threadpool(self._session.click, index, id, positives, negatives, box, trusted)
         return Response(data, media_type="application/octet-stream", headers=NO_STORE)
 
     async def track(self, request: Request) -> Response:

@@ -34,6 +34,11 @@ PREVIOUS_IN_FIT = 0.8
 """And in the fit."""
 FORGET = 0.036
 """Around a click that contradicts it the mask so far counts little: the distance, as a share of the frame's width."""
+TRUSTED = 1.0
+TRUSTED_FORGET = 0.15
+"""Weight and distance for a mask that is not from clicks: it changes near clicks alone."""
+SETTLED = 7
+"""Clicks after which a mask from clicks has that weight, too: late ones mend details."""
 SEED = 0.034
 """What lies so near a click on the object, as a share of the frame's width, is taken for it in the fit."""
 FAR = 0.48
@@ -57,6 +62,7 @@ def click_mask(
     box: tuple[float, float, float, float] | None = None,
     others: Bool[np.ndarray, "height width"] | None = None,
     previous: Bool[np.ndarray, "height width"] | None = None,
+    trusted: bool = False,
 ) -> Bool[np.ndarray, "height width"]:
     """An object's mask.
 
@@ -66,7 +72,8 @@ def click_mask(
         negatives: points that are not on it.
         box: (left, top, right, bottom) that holds all of it.
         others: pixels of other objects, which stay theirs.
-        previous: the object's mask so far, which changes where clicks contradict it.
+        previous: the object's mask so far: what earlier ones of these clicks gave, or where they began.
+        trusted: whether the object had a mask, tracked or drawn, before the first of these clicks.
 
     Returns:
         The mask: connected parts that hold a click on the object or belonged to it before.
@@ -88,7 +95,7 @@ def click_mask(
         off |= _outside(features, box) & ~on
         if not positives and not before.any():
             before = _middle(features, box) & ~off
-    mask = _solve(features, on, off, before, positives, negatives)
+    mask = _solve(features, on, off, before, positives, negatives, trusted)
     return _connected(features, mask, positives, previous, others)
 
 
@@ -99,13 +106,16 @@ def _solve(
     before: Bool[np.ndarray, "n"],
     positives: Sequence[Point],
     negatives: Sequence[Point],
+    trusted: bool,
 ) -> Bool[np.ndarray, "n"]:
     """Which regions are the object's."""
     near, far = _distances(features, positives), _distances(features, negatives)
+    settled = 1.0 if trusted else min(1.0, (len(positives) + len(negatives) - 1) / (SETTLED - 1))
+    strength = PREVIOUS ** (1.0 - max(0.0, settled)) * TRUSTED ** max(0.0, settled)
     has_before = bool(before.any())
     if has_before:
         contradicting = np.where(before, far, near)
-        kept = 1.0 - np.exp(-((np.minimum(contradicting, 1e3) / FORGET) ** 2))
+        kept = 1.0 - np.exp(-((np.minimum(contradicting, 1e3) / (TRUSTED_FORGET if trusted else FORGET)) ** 2))
         trust = PREVIOUS_IN_FIT * kept
     else:
         kept = np.zeros(near.size)
@@ -117,7 +127,7 @@ def _solve(
         weight = np.where(inside & seeds, 1.0, trust)
         scores = _fitted_scores(features, inside, np.where(on | off, 1.0, weight), on, off)
         expected = 1.0 / (1.0 + np.exp(-GAIN * (scores - MIDDLE)))
-        inside = _walk(features, expected, PREVIOUS * kept * has_before, before, on, off) > 0.5
+        inside = _walk(features, expected, strength * kept * has_before, before, on, off) > 0.5
         if number == 0:
             trust = np.maximum(trust, TRUST)
     return (inside | on) & ~off
@@ -142,7 +152,7 @@ def _fitted_scores(
 def _walk(
     features: ClickFeatures,
     expected: PerRegion,
-    previous_weight: PerRegion | float,
+    previous_weight: PerRegion,
     before: np.ndarray,
     on: np.ndarray,
     off: np.ndarray,

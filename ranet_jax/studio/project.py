@@ -262,7 +262,7 @@ class Project:
             self._save()
             return entry
 
-    def change_object(self, id: int, **values: Any) -> StudioObject:
+    def change_object(self, id: int, /, **values: Any) -> StudioObject:
         """Changes name, colour, hidden or locked.
 
         Raises:

@@ -177,7 +177,7 @@ class Session:
         self.stop()
         self.project.delete_object(id)
 
-    def click(self, index: int, id: int, positives: list[Any], negatives: list[Any], box: Any) -> bytes:
+    def click(self, index: int, id: int, positives: list[Any], negatives: list[Any], box: Any, trusted: bool) -> bytes:
         """An object's mask from clicks, packed like a label map, 1 inside.
 
         Args:
@@ -186,6 +186,7 @@ class Session:
             positives: points (x, y) in pixels on it.
             negatives: points that are not.
             box: (left, top, right, bottom) around it, or None.
+            trusted: whether it had a mask before the first of these clicks.
 
         Raises:
             InputError: a point lies outside the frame, or there is neither a positive one nor a box.
@@ -199,7 +200,10 @@ class Session:
         locked = {entry.id for entry in project.objects if entry.id != id}
         others = np.isin(labels, np.array(sorted(locked), np.uint8))
         features = encoder.encode((str(project.folder), index), image)
-        mask = click_mask(features, positives, negatives, box=box, others=others, previous=labels == id)
+        previous = labels == id
+        mask = click_mask(
+            features, positives, negatives, box=box, others=others, previous=previous, trusted=trusted
+        )
         return pack_labels(mask.astype(np.uint8))
 
     def encode(self, index: int) -> None:

@@ -1,4 +1,4 @@
-"""How good masks from clicks are, with clicks simulated from the truth:
+"""How good masks from clicks are, with clicks simulated from the truth.
 
     python -m ranet_jax.studio.simulation --davis DAVIS [--sequences blackswan,car-shadow] [--clicks 10]
 

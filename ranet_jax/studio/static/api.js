@@ -53,9 +53,8 @@ export const putLabels = async (index, labels) =>
   (await send("PUT", `api/labels/${index}`, await deflate(labels), "application/octet-stream")).json();
 export const prepareClicks = (index) => send("POST", `api/encode/${index}`);
 
-export async function click(frame, object, positives, negatives, box) {
-  const values = JSON.stringify({ frame, object, positives, negatives, box });
-  return inflate(await (await send("POST", "api/click", values, "application/json")).arrayBuffer());
+export async function click(values) {
+  return inflate(await (await send("POST", "api/click", JSON.stringify(values), "application/json")).arrayBuffer());
 }
 
 export const uploadVideo = async (file) =>

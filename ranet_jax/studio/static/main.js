@@ -14,7 +14,7 @@ import "./theme.js";
 import "./timeline.js";
 import { buildToolbar } from "./tools.js";
 import "./tracking.js";
-import { describe } from "./view.js";
+import { describe, toScreen } from "./view.js";
 
 buildToolbar();
 
@@ -135,4 +135,4 @@ document.addEventListener("drop", (event) => {
 });
 
 // For tests and for whoever is curious: what is shown.
-window.studio = { store, currentPicture, settled };
+window.studio = { store, currentPicture, settled, toScreen };

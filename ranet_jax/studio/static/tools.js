@@ -28,11 +28,14 @@ let spaceHeld = false;
 let pinch = null;
 let longPress = 0;
 // Clicks on one object in one frame: what the mask is grown from, and what it was before the first.
-let clicks = { index: -1, object: 0, session: 0, positives: [], negatives: [], box: null };
+let clicks = { index: -1, object: 0, session: 0, positives: [], negatives: [], box: null, trusted: false };
 let asking = false;
 
 const copyClicks = () => ({ ...clicks, positives: [...clicks.positives], negatives: [...clicks.negatives] });
-const freshClicks = () => ({ index: store.frame, object: store.object, session: Date.now(), positives: [], negatives: [], box: null });
+const freshClicks = () => ({
+  index: store.frame, object: store.object, session: Date.now(), positives: [], negatives: [], box: null,
+  trusted: store.labels?.includes(store.object) ?? false, // a mask that is not from these clicks
+});
 
 export function choose(name) {
   if (name !== "polygon") corners = [];
@@ -86,7 +89,8 @@ async function grow([x, y], positive, dragged) {
       return;
     }
     const index = store.frame, id = store.object;
-    const mask = await askClick(index, id, next.positives, next.negatives, next.box);
+    const { positives, negatives, box: around, trusted } = next;
+    const mask = await askClick({ frame: index, object: id, positives, negatives, box: around, trusted });
     if (store.frame !== index) return;
     const before = store.labels.slice();
     replaceObject(store.labels, mask, id, paintable());

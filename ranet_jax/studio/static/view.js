@@ -24,6 +24,12 @@ export function toFrame(event) {
   return [((event.clientX - box.left) * ratio - view.x) / view.scale, ((event.clientY - box.top) * ratio - view.y) / view.scale];
 }
 
+// Where a pixel of the frame is on the page.
+export function toScreen([x, y]) {
+  const box = canvas.getBoundingClientRect();
+  return [box.left + (x * view.scale + view.x) / devicePixelRatio, box.top + (y * view.scale + view.y) / devicePixelRatio];
+}
+
 export const inside = ([x, y]) => store.project && x >= 0 && y >= 0 && x < store.project.width && y < store.project.height;
 
 export function fit() {
