@@ -13,7 +13,7 @@ from typing import Any
 from ranet_jax.commands.common import AddCommand, add_cache_option, use_cache
 from ranet_jax.errors import InputError
 
-MODULES = ("starlette", "uvicorn", "websockets", "av")
+MODULES = ("scipy", "starlette", "uvicorn", "websockets")
 
 
 def add_parser(add: AddCommand) -> None:
@@ -21,13 +21,9 @@ def add_parser(add: AddCommand) -> None:
     parser = add("studio", _studio, "Mark objects in a video, track and correct them in the browser.")
     parser.add_argument("video", nargs="?", help="video file or folder of frames; without it the page asks")
     parser.add_argument("--out", help="folder of the project (default: the video's name with -studio); goes on with it")
-    parser.add_argument(
-        "--checkpoint", help="embedded name or checkpoint folder for new projects (default: shipped)"
-    )
+    parser.add_argument("--checkpoint", help="embedded name or checkpoint folder for new projects (default: shipped)")
     parser.add_argument("--projects", help="folder for videos that are opened from the page (default: the user's data)")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="where to listen (default 127.0.0.1: this machine only)"
-    )
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default 127.0.0.1: this machine only)")
     parser.add_argument("--port", type=int, default=0, help="port (default 0: a free one)")
     parser.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
     add_cache_option(parser)
@@ -105,6 +101,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen(128)  # from now on: whoever is told the address is kept waiting, not refused
     except OSError as error:
         listener.close()
         raise InputError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another") from error

@@ -201,9 +201,7 @@ class Session:
         others = np.isin(labels, np.array(sorted(locked), np.uint8))
         features = encoder.encode((str(project.folder), index), image)
         previous = labels == id
-        mask = click_mask(
-            features, positives, negatives, box=box, others=others, previous=previous, trusted=trusted
-        )
+        mask = click_mask(features, positives, negatives, box=box, others=others, previous=previous, trusted=trusted)
         return pack_labels(mask.astype(np.uint8))
 
     def encode(self, index: int) -> None:

@@ -125,7 +125,10 @@ def test_a_foreign_websocket_is_refused(client, headers):
 
 
 def test_a_websocket_without_the_token_is_refused(client):
-    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/x/api/live", headers={"origin": ORIGIN, "host": HOST}):
+    with (
+        pytest.raises(WebSocketDisconnect),
+        client.websocket_connect("/x/api/live", headers={"origin": ORIGIN, "host": HOST}),
+    ):
         pass
 
 
