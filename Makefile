@@ -7,11 +7,14 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test fast lint bench format clean
+.PHONY: demo studio test fast lint bench format clean
 
 demo: $(VENV)/core.stamp
 	$(BIN)/ranet-jax segment ranet_jax/demo/bunny.mp4 --mask ranet_jax/demo/bunny_mask.png \
 	    --out demo-output/masks --overlay demo-output/overlay.mp4
+
+studio: $(VENV)/studio.stamp
+	$(BIN)/ranet-jax studio ranet_jax/demo/bunny.mp4 --out demo-output/studio
 
 test: $(VENV)/dev.stamp
 	$(PYTEST)
@@ -47,6 +50,10 @@ $(VENV)/core.stamp: $(BIN)/python pyproject.toml
 	$(PIP) -e .
 	touch $@
 
+$(VENV)/studio.stamp: $(VENV)/core.stamp
+	$(PIP) -e '.[studio]'
+	touch $@
+
 $(VENV)/dev.stamp: $(VENV)/core.stamp
-	$(PIP) -e '.[train,convert,dev]'
+	$(PIP) -e '.[train,convert,studio,dev]'
 	touch $@

@@ -6,8 +6,9 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# Everything the extras `train`, `convert` and `dev` bring and the core may not need. flax itself brings optax.
+# Everything the extras `train`, `convert`, `studio` and `dev` bring and the core may not need. flax itself brings optax.
 EXTRAS = (
+    *("starlette", "uvicorn", "websockets"),
     *("torch", "grain", "tensorflow_datasets", "tensorboardX", "array_record", "matplotlib", "ml_collections"),
     *("chex", "beartype", "hypothesis"),
 )
@@ -27,7 +28,7 @@ def core_modules() -> list[str]:
     modules = []
     for path in sorted((ROOT / "ranet_jax").rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
-        if parts[1] in ("training", "data", "recipes"):
+        if parts[1] in ("training", "data", "recipes", "studio"):
             continue
         modules.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
     # Online learning is for everybody who segments a video.
@@ -46,4 +47,4 @@ def test_extras_are_declared_as_such():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     core = " ".join(project["dependencies"])
     assert not any(name.replace("_", "-") in core for name in ("torch", "grain", "tensorflow-datasets"))
-    assert set(project["optional-dependencies"]) == {"train", "convert", "dev"}
+    assert set(project["optional-dependencies"]) == {"train", "convert", "studio", "dev"}

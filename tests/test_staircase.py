@@ -25,6 +25,7 @@ STAIRCASE = (
     {"api"},
     {"training"},
     {"recipes"},
+    {"studio"},
     {"commands"},
     {"cli"},
 )

@@ -11,7 +11,6 @@ from ranet_jax.io.encoder import SUFFIXES, Encoder
 from ranet_jax.io.file_sink import FileSink
 from ranet_jax.io.palette import DAVIS_PALETTE
 
-_PALETTE_TABLE = DAVIS_PALETTE.reshape(256, 1, 3)
 _SIDE_OF_THIN_LINES = 240
 """Outlines are one pixel for each so many of the shorter side: two at 480p."""
 
@@ -21,6 +20,7 @@ def draw_overlay(
     label_map: UInt8[np.ndarray, "height width"],
     *,
     opacity: float = 0.45,
+    palette: UInt8[np.ndarray, "256 3"] = DAVIS_PALETTE,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Mixes the colours of the labels into a frame and draws the outline of every object.
 
@@ -31,11 +31,12 @@ def draw_overlay(
         image: RGB frame, uint8 (height, width, 3).
         label_map: label of every pixel, uint8 (height, width), 0 for the background, which is left as it is.
         opacity: share of the label's colour inside an object, 0 to 1.
+        palette: RGB of every label; black for the background.
 
     Returns:
         The picture, uint8 RGB (height, width, 3); the inputs are not changed.
     """
-    colours = cv2.applyColorMap(label_map, _PALETTE_TABLE)
+    colours = cv2.applyColorMap(label_map, palette.reshape(256, 1, 3))
     drawn = image.copy()
     cv2.copyTo(cv2.addWeighted(image, 1.0 - opacity, colours, opacity, 0.0), label_map, drawn)
     inside = max(1, round(min(label_map.shape) / _SIDE_OF_THIN_LINES))

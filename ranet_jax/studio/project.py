@@ -1,0 +1,471 @@
+"""A project is a folder: what the user gave, what was tracked, and nothing that cannot be read back from it.
+
+    DIR/project.json      the video, the objects, the network
+    DIR/given/NAME.png    masks that the user gave: palette PNGs, only of the objects that were marked in that frame
+    DIR/masks/NAME.png    results, as `ranet-jax segment` writes them
+    DIR/frames.jsonl      which frames are tracked or stale, areas and scores (`ranet_jax.studio.journal`)
+    DIR/media, cache, exports   an uploaded video; small pictures for scrubbing; files to take away
+
+Every file appears complete or not at all, and a change marks what depends on it as stale before it is made.
+"""
+
+import dataclasses
+import json
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+from jaxtyping import UInt8
+
+from ranet_jax.errors import InputError
+from ranet_jax.io.atomic import atomic_file, make_folder
+from ranet_jax.io.masks import read_label_map, write_label_map
+from ranet_jax.studio.frames import FrameStore
+from ranet_jax.studio.journal import FrameRecord, Journal
+
+FORMAT = 1
+MOST_OBJECTS = 16
+LONGEST_NAME = 60
+COLOURS = (
+    *("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#42d4f4", "#f032e6"),
+    *("#bfef45", "#fabed4", "#469990", "#dcbeff", "#9a6324", "#fffac8", "#800000", "#aaffc3"),
+)
+"""Of new objects, in this order: far from each other, also for most who see fewer colours."""
+Labels = UInt8[np.ndarray, "height width"]
+
+
+@dataclasses.dataclass
+class StudioObject:
+    """One object of a project.
+
+    Attributes:
+        id: its value in masks, 1 to 254.
+        name: for people.
+        colour: as it is drawn, "#rrggbb"; palette files keep the palette's.
+        hidden: not drawn on the page.
+        locked: kept as it is by the page's tools.
+    """
+
+    id: int
+    name: str
+    colour: str
+    hidden: bool = False
+    locked: bool = False
+
+
+class Project:
+    """An open project. Safe to use from several threads.
+
+    Attributes:
+        folder: where it is.
+        frames: of its video.
+        objects: in the order of the list on the page.
+        checkpoint: name or folder of the network; None for the shipped one.
+        writable: whether this process may change it; another one that has it open keeps it.
+    """
+
+    def __init__(self, folder: str | Path):
+        """Opens a project.
+
+        Raises:
+            InputError: the folder holds no project, a damaged one, or its video is gone or damaged.
+        """
+        self.folder = Path(folder).absolute()
+        description = _read_description(self.folder)
+        self.name = str(description["name"])
+        self.checkpoint: str | None = description["checkpoint"]
+        self.objects = [StudioObject(**values) for values in description["objects"]]
+        self._source = str(description["source"])
+        self.frames = FrameStore(self.folder / self._source)
+        if len(self.frames) != description["frames"] or list(self.frames.size) != description["size"]:
+            raise InputError(
+                f"{self.folder / self._source} is not the video this project was made with: put the old one back,"
+                " or choose another --out"
+            )
+        self._lock = threading.RLock()
+        self._owner = filelock.FileLock(self.folder / ".lock", blocking=False)
+        try:
+            self._owner.acquire()
+            self.writable = True
+        except filelock.Timeout:
+            self.writable = False
+        self._journal = Journal(self.folder / "frames.jsonl", len(self.frames))
+        if self.writable:
+            self._journal.compact()
+
+    @classmethod
+    def create(cls, folder: str | Path, source: str | Path, *, checkpoint: str | None = None) -> "Project":
+        """Makes a project and opens it.
+
+        Args:
+            folder: where; new or empty, but for a folder `media` that holds the video.
+            source: a video file or a folder of frames; it is not copied.
+            checkpoint: see the class.
+
+        Raises:
+            InputError: the folder holds something else, or the source cannot be decoded.
+        """
+        folder = Path(folder).absolute()
+        if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {"media"}):
+            raise InputError(f"{folder} exists and is no project: give another --out")
+        frames = FrameStore(source)
+        path = Path(source).absolute()
+        inside = path.is_relative_to(folder)
+        description = {
+            "format": FORMAT,
+            "name": folder.name,
+            "source": str(path.relative_to(folder)) if inside else str(path),
+            "frames": len(frames),
+            "size": list(frames.size),
+            "checkpoint": checkpoint,
+            "objects": [],
+        }
+        make_folder(folder)
+        _write_description(folder, description)
+        return cls(folder)
+
+    def close(self) -> None:
+        """Lets other processes write to it."""
+        self._owner.release()
+
+    # Masks
+
+    @property
+    def given(self) -> list[int]:
+        """Numbers of the frames that have a mask of the user's, ascending."""
+        with self._lock:
+            names = {path.stem for path in (self.folder / "given").glob("*.png")}
+            return [index for index, name in enumerate(self.frames.names) if name in names]
+
+    def given_labels(self, index: int) -> Labels:
+        """The user's mask of a frame, which holds only the objects marked there; zeros without one."""
+        return self._read("given", index)
+
+    def absent(self, index: int) -> list[int]:
+        """Ids of the objects that the user says are not in a frame."""
+        return list(self._journal.records[index].absent)
+
+    def result_path(self, index: int) -> Path:
+        """Where the result of a frame is, or will be."""
+        return self.folder / "masks" / f"{self.frames.names[index]}.png"
+
+    def labels(self, index: int) -> Labels:
+        """What a frame shows: the result, and in its place what the user gave of any object.
+
+        Returns:
+            uint8 (height, width), a copy.
+        """
+        with self._lock:
+            labels = self._read("masks", index)
+            given = self.given_labels(index)
+            known = [*ids_of(given), *self.absent(index)]
+            if known:
+                labels[np.isin(labels, np.array(known, np.uint8))] = 0
+                labels = np.where(given > 0, given, labels)
+            return labels
+
+    def save_labels(self, index: int, labels: Labels) -> None:
+        """Takes what the user made of a frame: the objects that changed become the user's there.
+
+        Args:
+            index: of the frame.
+            labels: of all objects, as `labels` returns them and the user changed them.
+
+        Raises:
+            InputError: it has another size than the frames, or an id that no object has.
+        """
+        with self._lock:
+            self.require_writable()
+            self._check(labels)
+            before = self.labels(index)
+            known = {*ids_of(self.given_labels(index)), *self.absent(index)}
+            changed = before != labels
+            known |= {*ids_of(before[changed]), *ids_of(labels[changed])}
+            if not self.result_path(index).exists():
+                known |= set(ids_of(labels))
+            present = known & set(ids_of(labels))
+            given = np.where(np.isin(labels, np.array(sorted(present), np.uint8)), labels, 0).astype(np.uint8)
+            self._journal.mark_stale(self._dependents(index))
+            self._write_given(index, given)
+            self._journal.update(index, absent=sorted(known - present), areas=areas_of(labels))
+
+    def forget_given(self, index: int) -> None:
+        """Takes the user's mask of a frame away; what was tracked there shows again."""
+        with self._lock:
+            self.require_writable()
+            self._journal.mark_stale(self._dependents(index))
+            self._given_path(index).unlink(missing_ok=True)
+            self._journal.update(index, absent=[])
+            self._journal.update(index, areas=areas_of(self.labels(index)))
+
+    def record_result(
+        self, index: int, labels: Labels, tracked: set[int], direction: str, scores: dict[int, float]
+    ) -> Labels:
+        """Writes a frame's result.
+
+        Args:
+            index: of the frame.
+            labels: as tracked.
+            tracked: ids of the objects that this pass over the video tracks; other objects' results stay.
+            direction: "forward" or "backward".
+            scores: see `FrameRecord`.
+
+        Returns:
+            What was written.
+        """
+        with self._lock:
+            others = {entry.id for entry in self.objects} - tracked
+            if others and self.result_path(index).exists():
+                kept = self._read("masks", index)
+                kept[~np.isin(kept, np.array(sorted(others), np.uint8))] = 0
+                labels = np.where(labels > 0, labels, kept)
+            write_label_map(self.result_path(index), labels)
+            self._journal.update(index, direction=direction, stale=False, areas=areas_of(labels), scores=scores)
+            return labels
+
+    def is_current(self, index: int) -> bool:
+        """Whether a frame is tracked and nothing that it depends on changed since."""
+        record = self._journal.records[index]
+        return bool(record.direction) and not record.stale and self.result_path(index).exists()
+
+    def record(self, index: int) -> FrameRecord:
+        """What is known of a frame."""
+        return self._journal.records[index]
+
+    def has_labels(self, index: int) -> bool:
+        """Whether a frame has a mask of any kind."""
+        return self.result_path(index).exists() or self._given_path(index).exists()
+
+    # Objects
+
+    def add_object(self, *, id: int | None = None, name: str | None = None) -> StudioObject:
+        """Adds an object, with the lowest free id unless one is asked for.
+
+        Raises:
+            InputError: there are 16 already, or the id is taken or not from 1 to 254.
+        """
+        with self._lock:
+            self.require_writable()
+            taken = {entry.id for entry in self.objects}
+            if len(self.objects) >= MOST_OBJECTS:
+                raise InputError(f"a project has at most {MOST_OBJECTS} objects: delete one first")
+            new = next(value for value in range(1, 255) if value not in taken) if id is None else id
+            if new in taken or not 1 <= new <= 254:
+                raise InputError(f"the id {new} is taken or not from 1 to 254: choose another")
+            used = {entry.colour for entry in self.objects}
+            free = [colour for colour in COLOURS if colour not in used]
+            entry = StudioObject(new, _checked_name(name or f"Object {new}"), (free or COLOURS)[0])
+            self.objects.append(entry)
+            self._save()
+            return entry
+
+    def change_object(self, id: int, /, **values: Any) -> StudioObject:
+        """Changes name, colour, hidden or locked.
+
+        Raises:
+            InputError: there is no such object, or a value cannot be used.
+        """
+        with self._lock:
+            self.require_writable()
+            entry = self._object(id)
+            if set(values) - {"name", "colour", "hidden", "locked"}:
+                raise InputError("only name, colour, hidden and locked of an object can be changed")
+            if "name" in values:
+                values["name"] = _checked_name(values["name"])
+            if "colour" in values and not re.fullmatch("#[0-9a-f]{6}", str(values["colour"])):
+                raise InputError("a colour is given as #rrggbb, in small letters")
+            for flag in {"hidden", "locked"} & set(values):
+                values[flag] = bool(values[flag])
+            for field, value in values.items():
+                setattr(entry, field, value)
+            self._save()
+            return entry
+
+    def delete_object(self, id: int) -> None:
+        """Deletes an object with all its masks, the user's and the results."""
+        with self._lock:
+            self.require_writable()
+            entry = self._object(id)
+            given = [index for index in self.given if id in ids_of(self.given_labels(index))]
+            for index in range(len(self.frames)):
+                for kind in ("given", "masks"):
+                    labels = self._read(kind, index) if self._path(kind, index).exists() else None
+                    if labels is None or not np.any(labels == id):
+                        continue
+                    labels[labels == id] = 0
+                    if kind == "given":
+                        self._write_given(index, labels)
+                    else:
+                        write_label_map(self._path(kind, index), labels)
+                record = self._journal.records[index]
+                if id in record.areas or id in record.absent:
+                    absent = [value for value in record.absent if value != id]
+                    areas = {key: value for key, value in record.areas.items() if key != id}
+                    scores = {key: value for key, value in record.scores.items() if key != id}
+                    self._journal.update(index, absent=absent, areas=areas, scores=scores)
+            for index in given:
+                self._journal.mark_stale(self._dependents(index))
+            self.objects.remove(entry)
+            self._save()
+
+    def adopt_mask(self, index: int, labels: Labels) -> None:
+        """Takes a mask from a file as the user's: ids that no object has become objects.
+
+        Raises:
+            InputError: see `save_labels` and `add_object`; nothing has changed then.
+        """
+        with self._lock:
+            self.require_writable()
+            self._check(labels, any_id=True)
+            labels = np.where(labels == 255, 0, labels).astype(np.uint8)
+            ids = ids_of(labels)
+            taken = {entry.id for entry in self.objects}
+            if not ids:
+                raise InputError("the mask is empty: mark at least one object with a value other than 0")
+            if len(taken | set(ids)) > MOST_OBJECTS:
+                raise InputError(f"the mask has too many objects: a project has at most {MOST_OBJECTS}")
+            for id in ids:
+                if id not in taken:
+                    self.add_object(id=id)
+            shown = self.labels(index)
+            shown[np.isin(shown, np.array(ids, np.uint8))] = 0
+            self.save_labels(index, np.where(labels > 0, labels, shown).astype(np.uint8))
+
+    # For the page
+
+    def state(self) -> dict[str, Any]:
+        """Everything the page draws, as JSON."""
+        with self._lock:
+            if not self.writable:  # the process that writes goes on
+                self._journal = Journal(self.folder / "frames.jsonl", len(self.frames))
+                self.objects = [StudioObject(**values) for values in _read_description(self.folder)["objects"]]
+            height, width = self.frames.size
+            return {
+                "name": self.name,
+                "folder": str(self.folder),
+                "frames": len(self.frames),
+                "names": self.frames.names,
+                "width": width,
+                "height": height,
+                "framesPerSecond": self.frames.frames_per_second,
+                "writable": self.writable,
+                "objects": [dataclasses.asdict(entry) for entry in self.objects],
+                "given": self._marked(),
+                "records": [self.record_for_page(index) for index in range(len(self.frames))],
+            }
+
+    def marks(self, index: int) -> dict[str, Any]:
+        """What of `state` a change of the user's mask of one frame changes."""
+        with self._lock:
+            records = self._journal.records
+            return {
+                "given": self._marked(),
+                "stale": [number for number, record in enumerate(records) if record.stale and record.direction],
+                "index": index,
+                "record": self.record_for_page(index),
+            }
+
+    def _marked(self) -> list[int]:
+        """Frames that the user said something about."""
+        return sorted({*self.given, *(index for index, record in enumerate(self._journal.records) if record.absent)})
+
+    def record_for_page(self, index: int) -> dict[str, Any]:
+        """One frame's part of `state`."""
+        record = self._journal.records[index]
+        tracked = bool(record.direction)
+        return {"tracked": tracked, "stale": record.stale and tracked, "areas": record.areas, "scores": record.scores}
+
+    def _dependents(self, index: int) -> list[int]:
+        """Tracked frames whose result depends on what is given at a frame."""
+        records = self._journal.records
+        after = [i for i in range(index + 1, len(records)) if records[i].direction == "forward"]
+        return [i for i in range(index) if records[i].direction == "backward"] + after
+
+    def _given_path(self, index: int) -> Path:
+        return self._path("given", index)
+
+    def _path(self, kind: str, index: int) -> Path:
+        return self.folder / kind / f"{self.frames.names[index]}.png"
+
+    def _read(self, kind: str, index: int) -> Labels:
+        path = self._path(kind, index)
+        if not path.exists():
+            return np.zeros(self.frames.size, np.uint8)
+        return read_label_map(path)
+
+    def _write_given(self, index: int, given: Labels) -> None:
+        if given.any():
+            write_label_map(self._given_path(index), given)
+        else:
+            self._given_path(index).unlink(missing_ok=True)
+
+    def _check(self, labels: Labels, *, any_id: bool = False) -> None:
+        if labels.shape != self.frames.size:
+            (height, width), (mask_height, mask_width) = self.frames.size, labels.shape
+            raise InputError(
+                f"the mask is {mask_width}x{mask_height} and the video {width}x{height}: give one of the same size"
+            )
+        unknown = set(ids_of(labels)) - {entry.id for entry in self.objects}
+        if unknown and not any_id:
+            raise InputError(f"no object has the id {min(unknown)}: add the object first")
+
+    def _object(self, id: int) -> StudioObject:
+        for entry in self.objects:
+            if entry.id == id:
+                return entry
+        raise InputError(f"there is no object {id}: reload the page")
+
+    def require_writable(self) -> None:
+        """Raises an `InputError` where another process keeps this project."""
+        if not self.writable:
+            raise InputError("another ranet-jax studio has this project open: close it there first")
+
+    def _save(self) -> None:
+        description = _read_description(self.folder)
+        description["objects"] = [dataclasses.asdict(entry) for entry in self.objects]
+        _write_description(self.folder, description)
+
+
+def ids_of(labels: UInt8[np.ndarray, "..."]) -> list[int]:
+    """Ids that occur, ascending."""
+    return [int(value) for value in np.flatnonzero(np.bincount(labels.reshape(-1), minlength=256)) if value]
+
+
+def areas_of(labels: Labels) -> dict[int, int]:
+    """Pixels of every id that occurs."""
+    counts = np.bincount(labels.reshape(-1), minlength=256)
+    return {int(value): int(counts[value]) for value in np.flatnonzero(counts) if value}
+
+
+def is_project(folder: str | Path) -> bool:
+    """Whether a folder holds a project."""
+    return (Path(folder) / "project.json").is_file()
+
+
+def _checked_name(name: Any) -> str:
+    text = " ".join(str(name).split())
+    if not 1 <= len(text) <= LONGEST_NAME or not text.isprintable():
+        raise InputError(f"a name has 1 to {LONGEST_NAME} letters")
+    return text
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    file = folder / "project.json"
+    if not file.is_file():
+        raise InputError(f"{folder} holds no project: give a video to make one")
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+        missing = {"format", "name", "source", "frames", "size", "checkpoint", "objects"} - set(description)
+        if missing or description["format"] != FORMAT:
+            raise ValueError("its format is not known here")
+        return description
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{file} is damaged ({error}): restore it, or choose another --out") from error
+
+
+def _write_description(folder: Path, description: dict[str, Any]) -> None:
+    with atomic_file(folder / "project.json") as temporary:
+        temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")

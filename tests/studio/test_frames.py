@@ -1,0 +1,90 @@
+"""Any frame by its number is the frame that reading from the start gives."""
+
+import numpy as np
+import pytest
+
+from ranet_jax.errors import InputError
+from ranet_jax.io.video import open_frames
+from ranet_jax.studio import frames as studio_frames
+from ranet_jax.studio.frames import FrameStore, _Decoder
+
+from .conftest import FRAMES, SIZE, write_video
+
+
+@pytest.fixture(scope="module")
+def sequential(clip):
+    with open_frames(clip) as reader:
+        return list(reader)
+
+
+def test_a_video_is_what_reading_it_gives(clip, sequential):
+    store = FrameStore(clip)
+    assert (len(store), store.size, store.frames_per_second) == (FRAMES, SIZE, 20.0)
+    assert store.names == [frame.name for frame in sequential]
+    for found, wanted in zip(store.run(0, len(store)), sequential, strict=True):
+        assert (found.image == wanted.image).all()
+        assert found.seconds == pytest.approx(wanted.seconds)
+
+
+def test_any_order_gives_the_same_frames(clip, sequential):
+    store = FrameStore(clip)
+    for index in (39, 0, 13, 12, 11, 25, 26, 24, 1, 38):
+        assert (store.image(index) == sequential[index].image).all(), index
+
+
+def test_backward_in_several_chunks(clip, sequential, monkeypatch):
+    monkeypatch.setattr(studio_frames, "CHUNK_BYTES", 7 * SIZE[0] * SIZE[1] * 3)
+    found = list(FrameStore(clip).run(30, 4, -1))
+    assert [frame.name for frame in found] == [f"{index:05d}" for index in range(30, 4, -1)]
+    assert all((frame.image == sequential[int(frame.name)].image).all() for frame in found)
+
+
+def test_decoded_frames_are_bounded(clip, monkeypatch):
+    monkeypatch.setattr(studio_frames, "CACHE_BYTES", 4 * SIZE[0] * SIZE[1] * 3)
+    store = FrameStore(clip)
+    for index in range(20):
+        store.image(index)
+    assert len(store._cache) == 4
+
+
+def test_a_folder(tmp_path, sequential):
+    from PIL import Image
+
+    for index in (2, 10, 1):
+        Image.fromarray(sequential[index].image).save(tmp_path / f"shot{index}.png")
+    store = FrameStore(tmp_path)
+    assert store.names == ["shot1", "shot2", "shot10"]
+    assert [frame.name for frame in store.run(2, -1, -1)] == ["shot10", "shot2", "shot1"]
+    assert (store.image(2) == sequential[10].image).all()
+
+
+def test_a_cut_video_ends_with_a_message(tmp_path):
+    path = tmp_path / "cut.mkv"
+    write_video(path)
+    path.write_bytes(path.read_bytes()[:-2000])
+    store = FrameStore(path)
+    assert 0 < len(store) <= FRAMES
+    whole = list(store.run(0, 10))
+    assert len(whole) == 10
+    # What is announced and cannot be decoded is named when it is asked for.
+    store.names.append("beyond")
+    with pytest.raises(InputError, match=r"cut\.mkv"):
+        _Decoder(path, store._source._index._replace(times=[*store._source._index.times, 10**9]), 0).take(
+            len(store) - 1
+        )
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video" * 100])
+def test_what_is_no_video_is_refused(tmp_path, content):
+    path = tmp_path / "wrong.mp4"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"wrong\.mp4"):
+        FrameStore(path)
+
+
+def test_jpegs_are_made_smaller():
+    import cv2
+
+    image = np.zeros((100, 300, 3), np.uint8)
+    decoded = cv2.imdecode(np.frombuffer(studio_frames.encode_jpeg(image, longest=150), np.uint8), cv2.IMREAD_COLOR)
+    assert decoded.shape == (50, 150, 3)
