@@ -98,6 +98,8 @@ def _how_to_draw(source: str, number: int) -> str:
 
 def _of_folder(folder: Path, source: str, others: Sequence[Path]) -> list[tuple[int, Path]]:
     """By name: like the frames of a folder; of a video file, whose frames are called 00000, 00001, ..., by number."""
+    if Path(source).is_dir() and folder.samefile(source):
+        raise InputError(f"{folder} holds the frames: give the folder of their masks")
     masks = frame_files(folder).files
     if Path(source).is_dir():
         frames = frame_files(source, without=others).files
