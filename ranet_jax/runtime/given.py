@@ -58,18 +58,19 @@ def mask_paths(values: Sequence[str], source: str, *, first: int = 0) -> dict[in
         first: number of the first frame that is segmented.
 
     Raises:
-        InputError: there is no mask, a frame gets two, or a folder holds one whose name is no frame's.
+        InputError: there is no mask, a frame gets two, a file is missing, or a folder holds one whose name is no
+            frame's.
     """
     files: list[tuple[int, Path]] = []
     folders: list[Path] = []
     for value in values:
         numbered = re.fullmatch(r"([0-9]+)=(.+)", value)
         if numbered and not Path(value).exists():
-            files.append((int(numbered[1]), Path(numbered[2])))
+            files.append((int(numbered[1]), _existing(numbered[2], int(numbered[1]), source)))
         elif Path(value).is_dir():
             folders.append(Path(value))
         else:
-            files.append((first, Path(value)))
+            files.append((first, _existing(value, first, source)))
     # Masks that lie among the frames are no frames, so they do not count where frames are numbered.
     others = [path for _, path in files]
     found: dict[int, Path] = {}
@@ -79,10 +80,16 @@ def mask_paths(values: Sequence[str], source: str, *, first: int = 0) -> dict[in
         found[number] = path
     if not found:
         raise InputError(f"there is no mask: {_how_to_draw(source, first)}, and --mask gives it")
-    for number, path in found.items():
-        if not path.exists() and "://" not in str(path):
-            raise InputError(f"there is no mask {path}: check the path, or make one: {_how_to_draw(source, number)}")
     return dict(sorted(found.items()))
+
+
+def _existing(text: str, number: int, source: str) -> Path:
+    if "://" in text:
+        read_mask(text)  # says what to do with addresses, which `Path` would change
+    path = Path(text)
+    if not path.exists():
+        raise InputError(f"there is no mask {path}: check the path, or make one: {_how_to_draw(source, number)}")
+    return path
 
 
 def _how_to_draw(source: str, number: int) -> str:
@@ -91,6 +98,8 @@ def _how_to_draw(source: str, number: int) -> str:
 
 def _of_folder(folder: Path, source: str, others: Sequence[Path]) -> list[tuple[int, Path]]:
     """By name: like the frames of a folder; of a video file, whose frames are called 00000, 00001, ..., by number."""
+    if Path(source).is_dir() and folder.samefile(source):
+        raise InputError(f"{folder} holds the frames: give the folder of their masks")
     masks = frame_files(folder).files
     if Path(source).is_dir():
         frames = frame_files(source, without=others).files
