@@ -130,7 +130,7 @@ def test_the_loss_of_a_pair_is_that_of_the_network_called_frame_by_frame():
     expected = (entropy + 0.5 * np.asarray(dice_loss(jnp.asarray(logits), jnp.asarray(truth))))[valid].sum()
     np.testing.assert_allclose(mean.total, expected, rtol=1e-4)
     inside, outside = (logits > 0) & (truth > 0), (logits > 0) | (truth > 0)
-    overlap = inside.sum((1, 2)) / outside.sum((1, 2))
+    overlap = inside.sum((1, 2)) / np.maximum(outside.sum((1, 2)), 1)
     np.testing.assert_allclose(metrics["iou"].total, overlap[valid].sum(), rtol=1e-3)
     assert float(mean.count) == float(metrics["iou"].count) == float(metrics["last_iou"].count) == 3
 
