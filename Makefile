@@ -11,7 +11,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 demo: $(VENV)/core.stamp
 	$(BIN)/ranet-jax segment ranet_jax/demo/bunny.mp4 --mask ranet_jax/demo/bunny_mask.png \
-	    --out demo-output/masks --overlay demo-output/overlay.mp4
+	    --out demo-output/masks --overlay demo-output/overlay.mp4 --preview demo-output/preview.png --overwrite
+	@echo "look at demo-output/overlay.mp4 and demo-output/preview.png; your own video, with the mask of its first frame:"
+	@echo "    $(BIN)/ranet-jax segment video.mp4 --mask first.png --out masks --overlay overlay.mp4"
 
 studio: $(VENV)/studio.stamp
 	$(BIN)/ranet-jax studio ranet_jax/demo/bunny.mp4 --out demo-output/studio
