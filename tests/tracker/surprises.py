@@ -6,12 +6,12 @@ tracks them with the shipped `lite` and prints J of every frame.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 SIZE = (320, 480)
 FRAMES = 12
@@ -37,50 +37,53 @@ def _texture(seed: int, low: int = 60, high: int = 170) -> UInt8[np.ndarray, "he
     return np.clip(total + rng.normal(0, 3, total.shape), 0, 255).astype(np.uint8)
 
 
-def _drawn(draw: Callable[[np.ndarray], object]) -> Bool[np.ndarray, "height width"]:
-    canvas = np.zeros(SIZE, np.uint8)
-    draw(canvas)
-    return canvas > 0
+def _polygon(*corners: tuple[float, float]) -> Float32[np.ndarray, "height width"]:
+    """How much of each pixel a convex polygon of corners (x, y) covers, to a 64th."""
+    height, width = SIZE
+    canvas = np.zeros((8 * height, 8 * width), np.uint8)
+    cv2.fillConvexPoly(canvas, np.round(np.asarray(corners) * 8 - 0.5).astype(np.int32), 255)
+    return cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
-def _pasted(seed: int, shapes: Iterator[Bool[np.ndarray, "height width"]], colour: tuple[int, int, int]) -> Clip:
-    """An object of one colour, with grain, before a texture."""
-    background, rng = _texture(seed), np.random.default_rng(seed + 1)
-    frames, masks = [], []
-    for mask in shapes:
-        grain = rng.normal(0, 6, (*SIZE, 3))
-        painted = np.clip(np.asarray(colour) + grain, 0, 255).astype(np.uint8)
-        frames.append(np.where(mask[..., None], painted, background))
-        masks.append(mask)
-    return Clip(frames, masks)
+def _ellipse(x: float, y: float, across: float, down: float) -> Float32[np.ndarray, "height width"]:
+    """The same of an ellipse with these radii."""
+    angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    return _polygon(*zip(x + across * np.cos(angles), y + down * np.sin(angles), strict=True))
+
+
+def _blended(
+    shape: Float32[np.ndarray, "height width"], above: np.ndarray | tuple[int, int, int], below: np.ndarray
+) -> UInt8[np.ndarray, "height width 3"]:
+    return np.round(below + shape[..., None] * (np.asarray(above, np.float32) - below)).astype(np.uint8)
+
+
+def _filmed(seed: int, background: np.ndarray, shapes: Iterable[np.ndarray], colour: tuple[int, int, int]) -> Clip:
+    """An object of one colour before a picture, with the noise of a camera; a pixel is its if half of it is."""
+    rng, clip = np.random.default_rng(seed), Clip([], [])
+    for shape in shapes:
+        picture = _blended(shape, colour, background)
+        clip.frames.append(np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8))
+        clip.masks.append(shape > 0.5)
+    return clip
 
 
 def ball(diameter: int) -> Clip:
-    """An orange ball of a few pixels that rises and falls; it moves by half of its size a frame."""
-    step = max(2, diameter // 2)
-    places = [(100 + step * i, 160 + int(20 * np.sin(i / 2))) for i in range(FRAMES)]
-    disc = np.hypot(*np.mgrid[:diameter, :diameter] - (diameter - 1) / 2) <= diameter / 2
-
-    def shapes() -> Iterator[np.ndarray]:
-        for x, y in places:
-            mask = np.zeros(SIZE, bool)
-            mask[y : y + diameter, x : x + diameter] = disc
-            yield mask
-
-    return _pasted(3, shapes(), (235, 130, 30))
+    """An orange ball of a few pixels that rises and falls; it moves by about half of its size a frame."""
+    places = [(100.3 + diameter * i / 2, 160.2 + 20 * np.sin(i / 2)) for i in range(FRAMES)]
+    return _filmed(3, _texture(3), (_ellipse(x, y, diameter / 2, diameter / 2) for x, y in places), (215, 130, 60))
 
 
 def pole() -> Clip:
-    """A light pole of 3x300 pixels that moves sideways by two pixels a frame."""
-    columns = range(200, 200 + 2 * FRAMES, 2)
-    masks = (_drawn(lambda c, x=x: c[10:310, x : x + 3].fill(1)) for x in columns)
-    return _pasted(5, masks, (225, 225, 215))
+    """A light pole of 3x300 pixels that moves sideways by some two pixels a frame."""
+    lefts = [200 + 2.3 * i for i in range(FRAMES)]
+    shapes = (_polygon((x, 10), (x + 3, 10), (x + 3, 310), (x, 310)) for x in lefts)
+    return _filmed(5, _texture(5), shapes, (205, 205, 195))
 
 
 def blank() -> Clip:
     """A blue disc that moves; two frames in between are white, and later three black."""
-    masks = (_drawn(lambda c, i=i: cv2.circle(c, (140 + 6 * i, 160), 34, 1, -1)) for i in range(FRAMES))
-    clip = _pasted(7, masks, (40, 70, 215))
+    shapes = (_ellipse(140 + 6 * i, 160, 34, 34) for i in range(FRAMES))
+    clip = _filmed(7, _texture(7), shapes, (60, 80, 190))
     for numbers, value in ((WHITE, 255), (BLACK, 0)):
         for number in numbers:
             clip.frames[number] = np.full_like(clip.frames[number], value)
@@ -88,33 +91,24 @@ def blank() -> Clip:
     return clip
 
 
-def man_and_shadow(gap: int) -> Clip:
+def man_and_shadow(gap: float) -> Clip:
     """A bright figure and the shadow that it casts, as one object; `gap` pixels lie between them."""
-    background, frames, masks = _texture(9, 110, 190), [], []
-    for i in range(FRAMES):
-        x, foot = 150 + 5 * i, 190
-
-        def figure(canvas: np.ndarray, x: int = x) -> None:
-            cv2.ellipse(canvas, (x, foot - 55), (20, 55), 0, 0, 360, 1, -1)
-            cv2.circle(canvas, (x, foot - 122), 15, 1, -1)
-
-        man = _drawn(figure)
-        shadow = _drawn(lambda c, x=x: cv2.ellipse(c, (x + 50, foot + gap + 14), (60, 14), 0, 0, 360, 1, -1)) & ~man
-        frame = np.where(shadow[..., None], (background * 0.45).astype(np.uint8), background)
-        frame = np.where(man[..., None], np.asarray((215, 60, 50), np.uint8), frame)
-        frames.append(frame)
-        masks.append(man | shadow)
-    return Clip(frames, masks)
+    ground, foot, clip, rng = _texture(9, 110, 190), 190.0, Clip([], []), np.random.default_rng(9)
+    for x in np.arange(150.0, 150 + 4.5 * FRAMES, 4.5):
+        man = np.maximum(_ellipse(x, foot - 55, 20, 55), _ellipse(x, foot - 122, 15, 15))
+        shadow = _ellipse(x + 50, foot + gap + 14, 60, 14)
+        picture = _blended(man, (190, 80, 70), _blended(shadow, ground * 0.5, ground))
+        clip.frames.append(np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8))
+        clip.masks.append(np.maximum(man, shadow) > 0.5)
+    return clip
 
 
 def nearly_everything() -> Clip:
     """All of the picture but a dark square, which moves."""
-    everything, frames, masks = _texture(11), [], []
-    for i in range(FRAMES):
-        square = _drawn(lambda c, i=i: c[20:80, 30 + 4 * i : 90 + 4 * i].fill(1))
-        frames.append(np.where(square[..., None], np.asarray((20, 24, 30), np.uint8), everything))
-        masks.append(~square)
-    return Clip(frames, masks)
+    lefts = [30 + 4.5 * i for i in range(FRAMES)]
+    squares = (_polygon((x, 20), (x + 60, 20), (x + 60, 80), (x, 80)) for x in lefts)
+    clip = _filmed(11, _texture(11), squares, (35, 40, 45))
+    return Clip(clip.frames, [~mask for mask in clip.masks])
 
 
 def no_background() -> Clip:
