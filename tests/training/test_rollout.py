@@ -207,7 +207,7 @@ def test_a_target_model_that_learns_changes_later_frames_alone():
     batch = make_batch(0, 2, frames=3)
     run = lambda update: np.asarray(predicted(MICRO, HOW.for_training(presence=False, update=update), PAIRS, batch)[0])
     fixed, learning = run(False), run(True)
-    np.testing.assert_allclose(learning[0], fixed[0], atol=1e-5)
+    np.testing.assert_allclose(learning[0], fixed[0], atol=2e-4)
     assert np.abs(learning[1] - fixed[1]).max() > 1e-3
 
 
@@ -303,7 +303,7 @@ def test_the_last_frames_of_a_truncated_rollout_are_those_of_the_whole(config, h
     last, last_probability, _ = predicted(config, how, Objective(gradient_frames=1), batch)
     assert last.shape[0] == 1
     np.testing.assert_allclose(last_probability[-1], probability[-1], atol=2e-3)
-    mean, _ = loss_of(config, how, Objective(gradient_frames=1), batch)
+    mean, _ = loss_of(config, how, Objective(gradient_frames=1, update=True), batch)
     masks, valid = masks_of_labels(batch["labels"][:, -1], 2), batch["valid"]
     np.testing.assert_allclose(mean.total, mask_loss(last[-1], masks, valid).total, rtol=1e-4)
 
