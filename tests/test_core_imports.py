@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# Everything the extras bring and the core may not need. flax itself brings optax.
+# What `train`, `convert`, `studio` and `dev` bring and the core may not need. flax itself brings optax.
 EXTRAS = (
     *("starlette", "uvicorn", "websockets"),
     *("torch", "grain", "tensorflow_datasets", "tensorboardX", "array_record", "matplotlib", "ml_collections"),

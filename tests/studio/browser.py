@@ -16,7 +16,7 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--no-first-run"),
 )
-PATIENCE = 300.0  # seconds: a busy machine is no failure
+PATIENCE = 600.0  # seconds: a busy machine is no failure
 
 
 def chromium() -> str:

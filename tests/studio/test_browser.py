@@ -217,8 +217,8 @@ def test_a_wrong_token_and_a_foreign_page(browser, driver, tmp_path):
         result = page.evaluate(
             """async address => {
                 const read = await fetch(address + 'api/state').then(() => 'read', () => 'refused');
-                const stop = fetch(address + 'api/stop', {method: 'POST', mode: 'no-cors'});
-                const post = await stop.then(() => 'sent', () => 'refused');
+                const post = await fetch(address + 'api/stop', {method: 'POST', mode: 'no-cors'})
+                    .then(() => 'sent', () => 'refused');
                 const socket = await new Promise(done => {
                     const made = new WebSocket(address.replace('http', 'ws') + 'api/live');
                     made.onmessage = () => done('message');
