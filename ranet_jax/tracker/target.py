@@ -167,13 +167,15 @@ def learn_reference(
         memory: so far.
         views: feature maps of the frame, and of `second_view` of it.
         masks: the objects in each of them, in [0, 1].
-        known: whose masks are given: only they learn.
+        known: whose masks are given: only they learn, and of objects that are known already those of `least_cells`.
 
     Returns:
         The float32 fit; its `model` is what scores frames.
     """
     grid = _grid(views[0])
     x = jax.lax.stop_gradient(jnp.stack([_joined(view) for view in views], axis=1))
+    # What is left of an object that goes says less of it than what is known already.
+    known = known & ((_cells(_mask_shares(masks[0], grid)) >= config.least_cells) | (memory.count == 0))
     first = ~jnp.any(memory.count > 0, axis=1)[:, None]
     mean = jnp.where(first, jnp.mean(x, axis=(1, 2)), memory.mean)
     deviation = jnp.where(first, jnp.std(x, axis=(1, 2)) + config.deviation_floor, memory.deviation)
