@@ -56,15 +56,16 @@ def test_only_what_is_believed_is_remembered(variables, scene, target):
     run = jax.jit(lambda how: segmented(variables, how, image, masks, later), static_argnums=0)
     plain, after = run(dataclasses.replace(SOFT, target=target))
     judged, kept = run(dataclasses.replace(SOFT, target=target, presence=Presence()))
-    np.testing.assert_array_equal(judged.logits, plain.logits)
-    alike = None if target is None else plain.likeness[0]
-    expected = judging.decide(Presence(), plain.probability[0], masks[0], alike)
-    np.testing.assert_array_equal(judged.probability[0], expected)
-    changed = np.asarray(judged.probability != plain.probability)
-    assert changed.any()
-    assert not np.asarray(judged.probability)[changed].any()
-    assert (kept.memory.masks <= after.memory.masks).all()
-    assert (kept.memory.masks < after.memory.masks).any()
+    np.testing.assert_allclose(judged.logits, plain.logits, atol=1e-3)
+    everything = jax.nn.sigmoid(judged.logits)
+    alike = None if target is None else judged.likeness[0]
+    expected = judging.decide(Presence(), everything[0], masks[0], alike)
+    np.testing.assert_allclose(judged.probability[0], expected, atol=1e-6)
+    cleared = np.asarray(everything - judged.probability) > 1e-6
+    assert cleared.any()
+    assert not np.asarray(judged.probability)[cleared].any()
+    assert (kept.memory.masks <= after.memory.masks + 1e-3).all()
+    assert (kept.memory.masks < after.memory.masks - 1e-2).any()
 
 
 def test_probabilities_are_soft_aggregated_and_of_objects_that_exist(variables, scene):
