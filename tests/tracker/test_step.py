@@ -49,22 +49,29 @@ def segmented(variables, how, image, masks, later):
     return prediction, learn_predicted(net, how, knowledge, prediction)
 
 
-@pytest.mark.parametrize("target", [None, Target()], ids=["place alone", "looks too"])
-def test_only_what_is_believed_is_remembered(variables, scene, target):
+# Nothing looks nine times as much like an object as it does itself.
+NEVER = Presence(likeness=9.0, near_likeness=9.0, steady_likeness=9.0, judged_cells=0)
+
+
+@pytest.mark.parametrize(
+    ("target", "presence"), [(None, Presence()), (Target(), NEVER)], ids=["place alone", "looks too"]
+)
+def test_only_what_is_believed_is_remembered(variables, scene, target, presence):
     """And only remembered: the logits, which a loss is of, are the same."""
     image, masks, later = scene
     run = jax.jit(lambda how: segmented(variables, how, image, masks, later), static_argnums=0)
     plain, after = run(dataclasses.replace(SOFT, target=target))
-    judged, kept = run(dataclasses.replace(SOFT, target=target, presence=Presence()))
-    np.testing.assert_array_equal(judged.logits, plain.logits)
-    alike = None if target is None else plain.likeness[0]
-    expected = judging.decide(Presence(), plain.probability[0], masks[0], alike)
-    np.testing.assert_array_equal(judged.probability[0], expected)
-    changed = np.asarray(judged.probability != plain.probability)
-    assert changed.any()
-    assert not np.asarray(judged.probability)[changed].any()
-    assert (kept.memory.masks <= after.memory.masks).all()
-    assert (kept.memory.masks < after.memory.masks).any()
+    judged, kept = run(dataclasses.replace(SOFT, target=target, presence=presence))
+    np.testing.assert_allclose(judged.logits, plain.logits, atol=1e-3)
+    everything = jax.nn.sigmoid(judged.logits)
+    alike = None if target is None else judged.likeness[0]
+    expected = judging.decide(presence, everything[0], masks[0], alike)
+    np.testing.assert_allclose(judged.probability[0], expected, atol=1e-6)
+    cleared = np.asarray(everything - judged.probability) > 1e-6
+    assert cleared.any()
+    assert not np.asarray(judged.probability)[cleared].any()
+    assert (kept.memory.masks <= after.memory.masks + 1e-3).all()
+    assert (kept.memory.masks < after.memory.masks - 1e-2).any()
 
 
 def test_probabilities_are_soft_aggregated_and_of_objects_that_exist(variables, scene):
