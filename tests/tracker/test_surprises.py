@@ -22,17 +22,25 @@ def test_a_ball_of_a_few_pixels_is_not_lost(diameter):
     assert min(overlaps(clip, tracked(clip))) > 0.5
 
 
+@pytest.mark.xfail(strict=True, reason="it comes out four to seven times as wide")
+def test_a_thin_pole_keeps_its_width():
+    clip = CLIPS["pole"]()
+    assert min(overlaps(clip, tracked(clip))) > 0.5
+
+
 @pytest.mark.parametrize("how", ["touching", "apart"])
 def test_both_of_two_unlike_parts_are_tracked(how):
     clip = CLIPS[f"man and shadow, {how}"]()
     assert min(overlaps(clip, tracked(clip))) > 0.9
 
 
+@pytest.mark.xfail(strict=True, reason="holes come and grow: J falls to about 0.8")
 def test_a_mask_of_nearly_everything_gets_no_holes():
     clip = CLIPS["nearly everything"]()
     assert min(overlaps(clip, tracked(clip))) > 0.95
 
 
+@pytest.mark.xfail(strict=True, reason="holes come and grow: J falls to 0.91")
 def test_a_mask_without_background_gets_no_holes():
     found = tracked(CLIPS["no background"]())
     assert min(np.mean(labels > 0) for labels in found) > 0.99
