@@ -79,7 +79,7 @@ class Forgetful:
 
 def test_segment_says_where_an_object_is_missing(video, network, capsys, monkeypatch):
     monkeypatch.setattr(
-        segment_command, "_checkpoint_tracking", lambda options: (lambda size, objects: Forgetful(), {})
+        segment_command, "_checkpoint_tracking", lambda options: (lambda size, objects: Forgetful(), {}, {})
     )
     assert segment(video, network) == 0
     missing, summary = capsys.readouterr().out.splitlines()

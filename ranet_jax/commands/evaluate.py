@@ -150,7 +150,7 @@ def _track(options: argparse.Namespace, tree: "DavisTree", named: Sequence[str] 
         chosen,
         checkpoint,
         options.results,
-        adapt=online_adaptation(checkpoint.config, options.online_steps, options.online_learning_rate),
+        adapt=online_adaptation(checkpoint, options.online_steps, options.online_learning_rate),
         batch=options.batch,
         share=(jax.process_index(), jax.process_count()),
         notify=lambda name, report: console.print(f"{name}: {report.frames} frames in {report.seconds:.1f} s"),

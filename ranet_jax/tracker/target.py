@@ -216,7 +216,8 @@ def learn_recent(
     The references, whose masks are known to be right, keep their share for ever. Pixels that the network is unsure of
     weigh little, (2p - 1)^2, and an object of fewer than `least_cells` is not learned from: what is left of one that
     goes is rather wrong than right, and half of the fit would rest on it. Views of the object and background that the
-    references lack are worth more on held-out videos than predictions that are wrong cost (docs/log/).
+    references lack are worth more on held-out videos than predictions that are wrong cost (docs/log/). Nothing of it
+    has a gradient.
 
     Args:
         config: how it is fitted.
@@ -225,6 +226,7 @@ def learn_recent(
         probability: of every object in it, in [0, 1], zero where another one is more probable.
     """
     grid = _grid(maps)
+    maps, probability = jax.lax.stop_gradient((maps, probability))
     x = _later_view(memory, maps)
     found, cells = _mean_score(memory.given_solution, x[:, 0], probability, grid)
     seen = cells >= config.least_cells

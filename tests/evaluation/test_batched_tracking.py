@@ -81,7 +81,7 @@ def test_groups_are_of_one_bucket(tree):
     Image.fromarray((labels == 1).astype(np.uint8)).save(ant)
     assert make_groups(tree, ("ant", "bee"), batch=2, workers=1) == [Group(("bee",), 5), Group(("ant",), 3)]
     Image.fromarray(np.zeros(SIZE, np.uint8)).save(ant)
-    with pytest.raises(InputError, match="ant: the first frame's mask is empty"):
+    with pytest.raises(InputError, match=r"ant.*shows? no object|ant: the mask is empty"):
         make_groups(tree, ("ant", "bee"), batch=2, workers=1)
 
 

@@ -62,7 +62,7 @@ def test_each_video_is_tracked_as_it_would_be_alone(network, videos):
     assert label_maps.dtype == np.uint8
     for i in range(len(IDS)):
         alone, probability = track(tracker, variables, frames[i], labels[i])
-        assert set(np.unique(alone)) > {0}, "nothing to compare"
+        assert len(np.unique(alone)) > 1, "nothing to compare"
         np.testing.assert_allclose(probabilities[:, i], probability, atol=1e-3)
         ranked = np.sort(np.concatenate([probability, 1 - probability.sum(-1, keepdims=True)], axis=-1), axis=-1)
         decided = ranked[..., -1] - ranked[..., -2] > 1e-2

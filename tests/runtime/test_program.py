@@ -229,7 +229,7 @@ def test_videos_and_options_a_program_is_not_for(video, written, tmp_path, capsy
     for option, value in [("--checkpoint", "lite"), ("--model", "mrnet"), ("--online-steps", "3")]:
         expect_one_line(capsys, [*command, option, value], "--program", f"leave out {option}")
     write_label_map(tmp_path / "mask.png", np.repeat(np.arange(3, dtype=np.uint8) + 1, 16)[:, None].repeat(80, 1))
-    expect_one_line(capsys, command, "room for 2 objects", "has 3", "--objects 3")
+    expect_one_line(capsys, command, "room for 2 objects", "have 3", "--objects 3")
     for path in video.iterdir():
         Image.open(path).crop((0, 0, 70, 40)).save(path)
     write_label_map(tmp_path / "mask.png", np.ones((40, 70), np.uint8))
