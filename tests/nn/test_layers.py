@@ -21,6 +21,7 @@ from ranet_jax.nn import (
     upsample,
     window_sum,
 )
+from ranet_jax.ranet.ranking import select_maps
 
 
 def array(rng, *shape):

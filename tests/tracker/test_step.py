@@ -50,7 +50,7 @@ def segmented(variables, how, image, masks, later):
 
 
 # Nothing looks nine times as much like an object as it does itself.
-NEVER = Presence(likeness=9.0, near_likeness=9.0, steady_likeness=9.0, judged_cells=0)
+NEVER = Presence(likeness=9.0, near_likeness=9.0, judged_cells=0)
 
 
 @pytest.mark.parametrize(
