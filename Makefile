@@ -7,11 +7,13 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo studio test fast lint bench format clean
+.PHONY: demo studio test fast lint bench train-default format clean
 
 demo: $(VENV)/core.stamp
 	$(BIN)/ranet-jax segment ranet_jax/demo/bunny.mp4 --mask ranet_jax/demo/bunny_mask.png \
-	    --out demo-output/masks --overlay demo-output/overlay.mp4
+	    --out demo-output/masks --overlay demo-output/overlay.mp4 --preview demo-output/preview.png --overwrite
+	@echo "look at demo-output/overlay.mp4 and demo-output/preview.png; your own video, with the mask of its first frame:"
+	@echo "    $(BIN)/ranet-jax segment video.mp4 --mask first.png --out masks --overlay overlay.mp4"
 
 studio: $(VENV)/studio.stamp
 	$(BIN)/ranet-jax studio ranet_jax/demo/bunny.mp4 --out demo-output/studio
@@ -38,6 +40,16 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python -m eval.benchmarks --model released --roofline --lockstep
 	$(BIN)/python -m eval.benchmarks --model lite --roofline
 	$(BIN)/python -m eval.benchmarks --train --recipes ranet_lite_davis16 --objects 1,3 --repeats 3
+
+# Weights like `lite`, from the data (docs/datasets.md) and EfficientNet-Lite0's ImageNet weights; goes on where it was interrupted.
+DATA ?= data
+ENCODER ?= efficientnet-lite0-57934424.pth
+train-default: $(VENV)/dev.stamp
+	$(BIN)/ranet-jax train ranet_lite_davis16 --workdir runs/lite --config.data.root=$(DATA) \
+	    --config.backbone_checkpoint=$(ENCODER) --config.loop.steps=5830
+	$(BIN)/ranet-jax train ranet_lite_photographs --workdir runs/lite-photographs --config.data.root=$(DATA) \
+	    --config.initial_checkpoint=runs/lite/inference
+	$(BIN)/python -m train.average runs/lite/inference runs/lite-photographs/inference --out runs/lite-average
 
 clean:
 	rm -rf $(VENV) build dist demo-output

@@ -1,1 +1,1 @@
-"""Programs that measure, run from a checkout: `python -m eval.davis`, `eval.benchmark`."""
+"""Programs that measure, run from a checkout: `python -m eval.davis`, `eval.curves`, `eval.benchmarks`."""

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ranet_jax import __version__
-from ranet_jax.commands import benchmark, convert, evaluate, export, info, segment, studio, train
+from ranet_jax.commands import benchmark, convert, evaluate, export, frame, info, segment, studio, train
 from ranet_jax.commands.common import Parser, run
 
-COMMANDS = (segment, studio, evaluate, train, benchmark, convert, export, info)
+COMMANDS = (segment, studio, frame, evaluate, train, benchmark, convert, export, info)
 """In the order that `--help` shows."""
 
 

@@ -15,6 +15,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ranet_jax.errors import InputError
+from ranet_jax.io.digests import damaged_files, digests
 from ranet_jax.networks import NetworkConfig, config_from_dict, network
 from ranet_jax.tracker import Tracker, TrackerConfig
 from ranet_jax.tracker.step import check_hints
@@ -54,6 +56,47 @@ class Checkpoint(NamedTuple):
     def tracker_for(self, frame_size: tuple[int, int]) -> Tracker:
         """What tracks in frames of a size (height, width) with these weights."""
         return Tracker(self.config, self.tracker, frame_size)
+
+    def track(self, frames: Iterable[np.ndarray], masks: Mapping[int, np.ndarray] | np.ndarray) -> Iterator[np.ndarray]:
+        """Label maps of a video's frames, one by one.
+
+        Args:
+            frames: uint8 RGB arrays (height, width, 3) of one size.
+            masks: by number of the frame, from 0, its label map, uint8 (height, width): 0 background, any other value
+                an object. One alone is the first frame's. Frames before the first mask show nothing.
+
+        Yields:
+            For every frame its uint8 label map (height, width).
+
+        Raises:
+            InputError: a frame or a mask is of another type or size, or there are more than 16 objects.
+
+        Example:
+            >>> frames = np.zeros((3, 48, 80, 3), np.uint8)
+            >>> mask = np.zeros((48, 80), np.uint8)
+            >>> mask[10:30, 20:50] = 1
+            >>> for label_map in load_checkpoint("lite").track(frames, {0: mask}):
+            ...     print(label_map.shape, label_map.dtype)
+            (48, 80) uint8
+            (48, 80) uint8
+            (48, 80) uint8
+        """
+        given = masks if isinstance(masks, Mapping) else {0: masks}
+        later = {int(value) for labels in given.values() for value in np.unique(labels)} - {0}
+        variables, state, tracker = jax.device_put(self.variables), None, None
+        for number, frame in enumerate(frames):
+            if tracker is None:
+                tracker = self.tracker_for(np.shape(frame)[:2])
+            if number not in given:
+                label_map: Any = np.zeros(frame.shape[:2], np.uint8)
+                if state is not None:
+                    state, label_map, _ = tracker.step(variables, state, frame)
+            elif state is None:
+                label_map = given[number]
+                state = tracker.init(variables, frame, label_map, objects=sorted(later), references=len(given))
+            else:
+                state, label_map, _ = tracker.annotate(variables, state, frame, given[number])
+            yield np.asarray(label_map)
 
 
 def initial_variables(config: NetworkConfig, seed: int = 0) -> dict[str, Any]:
@@ -135,7 +178,7 @@ def save_checkpoint(
             "config": config.to_dict(),
             "tracker": tracker.to_dict(),
             "card": card or {},
-            "files": _digests(whole / "arrays"),
+            "files": digests(whole / "arrays"),
             "fits": None if _misfits(config, arrays) else _config_digest(config),
         }
         (whole / "config.json").write_text(json.dumps(description, indent=2) + "\n")
@@ -176,9 +219,7 @@ def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
     name, path = os.fspath(name_or_path), _folder(name_or_path)
     config, tracker, card, files, fits = _read_description(path)
     arrays = path / "arrays"
-    found = _digests(arrays)
-    damaged = sorted(name for name in files if found.get(name) != files[name])
-    if damaged:
+    if damaged := damaged_files(arrays, files):
         # Found here rather than by Orbax, which leaves half-done reads behind that complain on their own.
         raise InputError(f"{path}: the checkpoint is damaged or cut off ({damaged[0]}); copy or save it again")
     try:
@@ -212,12 +253,6 @@ def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
 def _folder(name_or_path: str | os.PathLike[str]) -> pathlib.Path:
     name = os.fspath(name_or_path)
     return EMBEDDED / name if name in embedded_names() else pathlib.Path(name)
-
-
-def _digests(folder: pathlib.Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder, by relative path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def _read_description(

@@ -15,9 +15,11 @@ from ranet_jax import cli
 from ranet_jax.commands import segment as segment_command
 from ranet_jax.io.masks import read_label_map, write_label_map
 from ranet_jax.networks import MRNetConfig, RANetConfig
+from ranet_jax.tracker import TrackerConfig
 from ranet_jax.weights import initial_variables, save_checkpoint
 
 SIZE = (48, 80)
+HOW = TrackerConfig.lite()
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def network(tmp_path_factory):
         backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6), kept_maps=16, matching_features=16
     )
     path = tmp_path_factory.mktemp("network") / "net"
-    save_checkpoint(path, config, initial_variables(config), card={"steps": 0})
+    save_checkpoint(path, config, HOW, initial_variables(config), card={"steps": 0})
     return path
 
 
@@ -129,7 +131,7 @@ def test_damaged_frame_keeps_what_came_before(video, network, capsys):
 def test_unknown_checkpoint_and_misspelt_config_field(video, network, capsys, tmp_path):
     expect_one_line(capsys, segment(video, "no-such-net"), "no-such-net", "no such checkpoint")
     config = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6), kept_maps=16)
-    save_checkpoint(tmp_path / "net", config, initial_variables(config))
+    save_checkpoint(tmp_path / "net", config, HOW, initial_variables(config))
     description = json.loads((tmp_path / "net" / "config.json").read_text())
     description["config"]["kept_mapz"] = 3
     (tmp_path / "net" / "config.json").write_text(json.dumps(description))
@@ -145,7 +147,7 @@ def test_output_that_cannot_be_a_folder(video, network, capsys):
 def mask_ranking_network(tmp_path_factory):
     config = MRNetConfig.lite(backbone="resnet_micro", input_size=(64, 96))
     path = tmp_path_factory.mktemp("mrnet") / "net"
-    save_checkpoint(path, config, initial_variables(config), card={"steps": 0})
+    save_checkpoint(path, config, TrackerConfig.mrnet(), initial_variables(config), card={"steps": 0})
     return path
 
 

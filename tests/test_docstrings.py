@@ -15,7 +15,7 @@ MODULES = sorted(
 
 
 def test_there_are_examples():
-    assert {"ranet_jax.ranet.network", "ranet_jax.tracker.ranet_tracker"} <= set(MODULES)
+    assert {"ranet_jax.ranet.network", "ranet_jax.mrnet.network", "ranet_jax.tracker.tracker"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -14,7 +14,9 @@ import pytest
 from ranet_jax import weights
 from ranet_jax.backbones.efficientnet import STAGES, InvertedResidual
 from ranet_jax.errors import InputError
-from ranet_jax.networks import RANetConfig
+from ranet_jax.networks import MRNetConfig, RANetConfig
+from ranet_jax.tracker import AspectBox, Presence, ReleasedBox, Target, Tracker, TrackerConfig, WholeFrame
+from ranet_jax.upgrade import upgraded
 from ranet_jax.weights import (
     DEFAULTS,
     EMBEDDED,
@@ -27,6 +29,8 @@ from ranet_jax.weights import (
 
 CONFIG = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6), kept_maps=16)
 
+HOW = TrackerConfig.lite()
+
 
 @pytest.fixture(scope="module")
 def variables():
@@ -34,9 +38,13 @@ def variables():
 
 
 def test_what_is_saved_comes_back_with_its_config(tmp_path, variables):
-    save_checkpoint(tmp_path / "a" / "net", CONFIG, variables, card={"steps": 3})
+    how = dataclasses.replace(HOW, window=AspectBox(scale=1.75), target=Target(rivals=0.5), presence=Presence(cell=8))
+    save_checkpoint(tmp_path / "a" / "net", CONFIG, how, variables, card={"steps": 3})
     checkpoint = load_checkpoint(tmp_path / "a" / "net")
     assert checkpoint.config == CONFIG
+    assert checkpoint.tracker == how
+    assert checkpoint.tracker_for((48, 80)) == Tracker(CONFIG, how, (48, 80))
+    assert json.loads((tmp_path / "a" / "net" / "config.json").read_text())["format"] == 2
     assert checkpoint.card == {"steps": 3}
     jax.tree.map(np.testing.assert_array_equal, checkpoint.variables, variables)
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -45,7 +53,7 @@ def test_what_is_saved_comes_back_with_its_config(tmp_path, variables):
 
 
 def test_bfloat16_halves_the_file_and_loads_as_float32(tmp_path, variables):
-    save_checkpoint(tmp_path / "net", CONFIG, variables, dtype=ml_dtypes.bfloat16)
+    save_checkpoint(tmp_path / "net", CONFIG, HOW, variables, dtype=ml_dtypes.bfloat16)
     loaded = load_checkpoint(tmp_path / "net").variables
     rounded = jax.tree.map(lambda x: x.astype(ml_dtypes.bfloat16).astype(np.float32), variables)
     jax.tree.map(np.testing.assert_array_equal, loaded, rounded)
@@ -53,17 +61,17 @@ def test_bfloat16_halves_the_file_and_loads_as_float32(tmp_path, variables):
 
 
 def test_a_checkpoint_is_replaced_but_another_folder_is_not(tmp_path, variables):
-    save_checkpoint(tmp_path / "net", CONFIG, variables, card={"version": 1})
-    save_checkpoint(tmp_path / "net", CONFIG, variables, card={"version": 2})
+    save_checkpoint(tmp_path / "net", CONFIG, HOW, variables, card={"version": 1})
+    save_checkpoint(tmp_path / "net", CONFIG, HOW, variables, card={"version": 2})
     assert load_checkpoint(tmp_path / "net").card == {"version": 2}
     (tmp_path / "photos").mkdir()
     with pytest.raises(InputError, match="exists and is not a checkpoint"):
-        save_checkpoint(tmp_path / "photos", CONFIG, variables)
+        save_checkpoint(tmp_path / "photos", CONFIG, HOW, variables)
 
 
 @pytest.fixture
 def saved(tmp_path, variables):
-    save_checkpoint(tmp_path / "net", CONFIG, variables)
+    save_checkpoint(tmp_path / "net", CONFIG, HOW, variables)
     return tmp_path / "net"
 
 
@@ -81,15 +89,97 @@ def test_missing_arrays_are_named(saved):
         load_checkpoint(saved)
 
 
-def edit_config(folder, **changes):
+def edit_config(folder, part="config", **changes):
     description = json.loads((folder / "config.json").read_text())
-    description["config"] |= changes
+    description[part] |= changes
     (folder / "config.json").write_text(json.dumps(description))
 
 
 def test_a_misspelt_config_field_is_named(saved):
     edit_config(saved, kept_map=3)
     with pytest.raises(InputError, match="no field kept_map:"):
+        load_checkpoint(saved)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"targets": None}, "tracker has no field targets"),
+        ({"target": {"rigde": 0.3}}, "tracker.target has no field rigde"),
+        ({"window": {"kind": "Porthole"}}, "tracker field window.kind is 'Porthole': choose one of WholeFrame"),
+        ({"feedback": "shouts"}, "tracker field feedback is 'shouts': choose one of 'labels', 'probabilities'"),
+        ({"target": None}, "the network reads 1 hint.* set tracker.target"),
+    ],
+)
+def test_a_tracker_that_is_none_or_does_not_fit_the_network_is_named(saved, changes, named):
+    edit_config(saved, "tracker", **changes)
+    with pytest.raises(InputError, match=named) as caught:
+        load_checkpoint(saved)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_format_is_named(saved):
+    description = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps(description | {"format": 3}))
+    with pytest.raises(InputError, match="format 3 is not known here; update ranet-jax"):
+        load_checkpoint(saved)
+
+
+OLD_RANET = {
+    **{name: value for name, value in RANetConfig().to_dict().items() if name not in ("hints", "score_scale")},
+    **{"target_model": False, "target_update": False, "crop": "clip", "crop_scale": 1.5},
+    **{"parts": "all", "merging": "maximum"},
+}
+OLD_MRNET = {
+    **{name: value for name, value in MRNetConfig().to_dict().items() if name not in ("hints", "present")},
+    **{"parts": "all", "merging": "softmax"},
+}
+LEARNING = {"target_model": True, "target_update": True}
+OF_LITE = LEARNING | {"crop": "pad", "crop_scale": 1.6, "parts": "connected"}
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "tracker", "hints"),
+    [
+        # As `ranet-jax convert` wrote it.
+        (None, {}, TrackerConfig(), 0),
+        ("ranet", {}, TrackerConfig(), 0),
+        ("ranet", OF_LITE, TrackerConfig.lite(), 1),
+        ("ranet", {"target_model": True}, TrackerConfig(target=Target(update=False)), 1),
+        ("ranet", {"crop_scale": 1.25, "merging": "softmax"}, TrackerConfig(ReleasedBox(1.25), aggregation="soft"), 0),
+        ("ranet", {"crop": "pad"}, TrackerConfig(AspectBox(scale=1.5)), 0),
+        ("mrnet", {}, TrackerConfig.mrnet(), 0),
+        ("mrnet", {"parts": "connected"}, dataclasses.replace(TrackerConfig.mrnet(), presence=Presence()), 0),
+        ("mrnet", {"merging": "maximum"}, TrackerConfig(WholeFrame(), feedback="probabilities"), 0),
+    ],
+)
+def test_descriptions_of_format_1_become_what_they_meant(model, changes, tracker, hints):
+    config = RANetConfig() if model in (None, "ranet") else MRNetConfig()
+    old = {"format": 1, "model": model, "card": {"steps": 3}, "files": {"a": "b"}, "fits": "digest"}
+    old["config"] = (OLD_MRNET if model == "mrnet" else OLD_RANET) | changes
+    if model is None:
+        del old["model"]
+    before = json.dumps(old)
+    new = upgraded(old)
+    assert json.dumps(old) == before, "what is given stays as it is"
+    assert (new["format"], new["model"], new["card"], new["files"]) == (2, config.NETWORK, old["card"], old["files"])
+    assert TrackerConfig.from_dict(json.loads(json.dumps(new["tracker"]))) == tracker
+    assert type(config).from_dict(new["config"]) == dataclasses.replace(config, hints=hints)
+    assert new["fits"] is None, "the digest was of other fields"
+
+
+def test_a_folder_of_format_1_opens_as_it_tracked(saved, variables):
+    """And one whose config does not fit its arrays is still named."""
+    description = json.loads((saved / "config.json").read_text())
+    values = {name: value for name, value in description["config"].items() if name not in ("hints", "score_scale")}
+    old = {name: description[name] for name in ("card", "files")} | {"format": 1, "fits": "digest"}
+    (saved / "config.json").write_text(json.dumps(old | {"config": OLD_RANET | values | OF_LITE}))
+    checkpoint = load_checkpoint(saved)
+    assert (checkpoint.config, checkpoint.tracker) == (CONFIG, HOW)
+    jax.tree.map(np.testing.assert_array_equal, checkpoint.variables, variables)
+    without = {"target_model": False, "target_update": False}
+    (saved / "config.json").write_text(json.dumps(old | {"config": OLD_RANET | values | OF_LITE | without}))
+    with pytest.raises(InputError, match="does not fit the arrays"):
         load_checkpoint(saved)
 
 
@@ -105,7 +195,7 @@ def test_arrays_are_compared_with_the_config_once(saved, variables, monkeypatch)
     assert load_checkpoint(saved).config == CONFIG
     monkeypatch.undo()
     parameters = {name: values for name, values in variables["params"].items() if name != "ranking"}
-    save_checkpoint(saved, CONFIG, {**variables, "params": parameters})
+    save_checkpoint(saved, CONFIG, HOW, {**variables, "params": parameters})
     with pytest.raises(InputError, match=r"does not fit the arrays.*'ranking'"):
         load_checkpoint(saved)
 
@@ -127,7 +217,12 @@ def test_config_survives_json():
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"ranking": "rum"}, "ranking is 'rum'"), ({"input_size": (480, 854)}, "480x854"), ({"crop": "pan"}, "crop")],
+    [
+        ({"ranking": "rum"}, "ranking is 'rum'"),
+        ({"input_size": (480, 854)}, "480x854"),
+        ({"dtype": "float16"}, "dtype is 'float16'"),
+        ({"hints": -1}, "hints is -1"),
+    ],
 )
 def test_wrong_config_values_are_named(changes, named):
     with pytest.raises(InputError, match=named):
@@ -155,10 +250,17 @@ def test_initial_variables_have_the_spread_of_the_modules_initializers(variables
     assert (variables["batch_stats"]["backbone"]["stem_norm"]["variance"] == 1).all()
 
 
+def test_the_small_mrnet_comes_with_the_package():
+    checkpoint = open_checkpoint(None, "mrnet")
+    assert checkpoint.name == DEFAULTS["mrnet"]
+    assert checkpoint.config == MRNetConfig.lite()
+    assert checkpoint.tracker == dataclasses.replace(TrackerConfig.mrnet(), presence=Presence())
+
+
 def test_the_default_comes_with_the_package_and_says_what_it_is():
     assert DEFAULTS["ranet"] in embedded_names()
     checkpoint = open_checkpoint(None, None)
-    assert checkpoint.config == RANetConfig.lite()
+    assert (checkpoint.config, checkpoint.tracker) == (RANetConfig.lite(), TrackerConfig.lite())
     assert {"data", "licence", "steps", "commit", "hardware", "results"} <= checkpoint.card.keys()
     assert "CC BY-NC 4.0" in checkpoint.card["licence"]
     size = sum(path.stat().st_size for path in (EMBEDDED / checkpoint.name).rglob("*") if path.is_file())

@@ -11,6 +11,7 @@ import numpy as np
 from ranet_jax.evaluation.speed import Yardstick, seconds_of
 from ranet_jax.evaluation.tracking_speed import FRAME_SIZE, labelled_noise, step_cost
 from ranet_jax.runtime.batched import BatchedTracker
+from ranet_jax.weights import Checkpoint
 
 PASSED_FLOATS = 2**26
 """So many float32 are read and written: 512 MiB, more than any cache holds."""

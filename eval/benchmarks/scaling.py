@@ -137,9 +137,9 @@ def tiny_loss(params: Any, batch_stats: Any, batch: Any) -> tuple[Any, Any]:
     """A loss whose network is one linear map of every pixel's colour; see `ranet_jax.training.step.LossFunction`."""
     from ranet_jax.training.losses import mask_loss, masks_of_labels
 
-    valid, image = batch["valid"], batch["image"].astype(jnp.float32) / 128.0 - 1.0
+    valid, image = batch["valid"], batch["images"][:, -1].astype(jnp.float32) / 128.0 - 1.0
     logits = jnp.einsum("bhwc,cn->bhwn", image, params["head"]["kernel"])
-    return mask_loss(logits, masks_of_labels(batch["labels"], valid.shape[1]), valid), {}
+    return mask_loss(logits, masks_of_labels(batch["labels"][:, -1], valid.shape[1]), valid), {}
 
 
 def run_task(task: Task) -> dict[str, float]:

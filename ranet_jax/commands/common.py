@@ -168,6 +168,13 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def frame_number(text: str) -> int:
+    """The type of an option that takes the number of a frame."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a frame: give 0 or more")
+    return int(text)
+
+
 def count(number: int, noun: str) -> str:
     """A number with its noun: "1 frame", "2 frames"."""
     return f"{number} {noun}" + ("" if number == 1 else "s")

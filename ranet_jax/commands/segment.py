@@ -1,6 +1,9 @@
-"""`ranet-jax segment`: a video, given the mask of its first frame."""
+"""`ranet-jax segment`: a video, given masks of one frame or more."""
 
 import argparse
+import contextlib
+import pathlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ranet_jax.commands.common import (
@@ -9,31 +12,58 @@ from ranet_jax.commands.common import (
     add_network_options,
     add_online_options,
     count,
+    frame_number,
     online_adaptation,
     use_cache,
 )
 from ranet_jax.errors import InputError
 
 if TYPE_CHECKING:  # at run time the command imports what it needs, when it needs it
-    from ranet_jax.runtime.segment import TrackerFactory
+    import rich.console
+
+    from ranet_jax.runtime.segment import Outputs, Progress, SegmentReport, TrackerFactory
     from ranet_jax.runtime.stream import Tracker
 
 
 def add_parser(add: AddCommand) -> None:
     """Declares the subcommand."""
-    parser = add("segment", _segment, "Segment a video, given the mask of its first frame.")
-    parser.add_argument("video", help="mp4/avi/mov file, folder of JPEG/PNG frames, or camera index")
-    parser.add_argument("--mask", required=True, help="label PNG of the first frame (palette, gray ids, or 0/255)")
-    parser.add_argument("--out", required=True, help="folder for the palette PNGs")
-    parser.add_argument("--overlay", help="also write this mp4 with the objects drawn in")
+    parser = add("segment", _segment, "Segment a video, given masks of one frame or more.")
+    parser.add_argument("video", help="video file, folder of frames, or camera:INDEX")
+    parser.add_argument(
+        "--mask",
+        "--masks",
+        action="append",
+        default=[],
+        metavar="FILE|NUMBER=FILE|FOLDER",
+        help="mask of the first frame, of frame NUMBER (from 0), or masks named like frames; may be given again",
+    )
+    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for the palette PNGs")
+    parser.add_argument("--overwrite", action="store_true", help="results that lie in --out may go")
+    parser.add_argument(
+        "--overlay", type=pathlib.Path, help="also a video with the objects drawn in (.mp4, .webm, .gif)"
+    )
+    parser.add_argument("--preview", type=pathlib.Path, help="also a picture of twelve frames with their objects")
+    parser.add_argument(
+        "--format",
+        action="append",
+        default=[],
+        choices=("coco-json", "npz", "youtube-vos-zip"),
+        help="also one file of all masks, in --out; may be given again",
+    )
+    parser.add_argument("--start", type=frame_number, default=0, metavar="N", help="first frame (default 0)")
+    parser.add_argument("--end", type=frame_number, metavar="N", help="last frame (default: the video's)")
+    parser.add_argument(
+        "--backward", action="store_true", help="track frames before the first mask back from it, not leave them empty"
+    )
+    parser.add_argument("--range", metavar="LOW:HIGH", help="values that become black and white (16-bit, float frames)")
     parser.add_argument("--program", help="run what `ranet-jax export` wrote, instead of a checkpoint")
     add_network_options(parser)
     add_online_options(parser)
     add_cache_option(parser)
 
 
-def _checkpoint_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any]":
-    """What makes the tracker of the checkpoint that is asked for, and its variables."""
+def _checkpoint_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any, dict[str, Any]]":
+    """What makes the tracker of the checkpoint that is asked for, its variables and its card."""
     from ranet_jax.runtime.adapting import AdaptingTracker
     from ranet_jax.weights import open_checkpoint
 
@@ -44,10 +74,10 @@ def _checkpoint_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, 
         tracker = checkpoint.tracker_for(frame_size)
         return tracker if adapt is None else AdaptingTracker(tracker, adapt)
 
-    return make, checkpoint.variables
+    return make, checkpoint.variables, checkpoint.card
 
 
-def _program_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any]":
+def _program_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any, dict[str, Any]]":
     """The same of a program; Flax and the networks are not imported."""
     from ranet_jax.runtime.program import load_program
 
@@ -56,50 +86,78 @@ def _program_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any
     if unwanted:
         raise InputError(f"--program has its own network, which stays as it is: leave out {' and '.join(unwanted)}")
     program = load_program(options.program)
-    return program.tracker_for, program.variables
+    return program.tracker_for, program.variables, program.description.get("card", {})
 
 
 def _segment(options: argparse.Namespace) -> None:
     import rich.console
+
+    from ranet_jax.io.exports import export_path
+    from ranet_jax.io.levels import parse_levels
+    from ranet_jax.io.paths import require_distinct
+    from ranet_jax.runtime.segment import Outputs, Span, segment_video
+
+    exports = {kind: export_path(kind, options.out, pathlib.Path(options.video).stem) for kind in options.format}
+    outputs = Outputs(options.out, options.overlay, options.preview, exports, options.overwrite)
+    require_distinct({"--program": options.program, "--checkpoint": options.checkpoint}, outputs.places)
+    use_cache(options)
+    make_tracker, variables, card = _program_tracking(options) if options.program else _checkpoint_tracking(options)
+    console = rich.console.Console(stderr=True)
+    with _bar(console) as progress:
+        report = segment_video(
+            options.video,
+            options.mask,
+            outputs,
+            make_tracker,
+            variables,
+            span=Span(options.start, options.end, options.backward),
+            levels=None if options.range is None else parse_levels(options.range),
+            progress=progress,
+            note=lambda text: console.print(text, highlight=False, soft_wrap=True, markup=False),
+        )
+    _print_report(report, outputs, card)
+
+
+@contextlib.contextmanager
+def _bar(console: "rich.console.Console") -> "Iterator[Progress]":
+    """Shows how far segmenting is, where somebody watches."""
     import rich.progress as progress
 
-    from ranet_jax.runtime.segment import segment_video
-
-    use_cache(options)
-    make_tracker, variables = _program_tracking(options) if options.program else _checkpoint_tracking(options)
     columns = (
-        progress.TextColumn("segmenting"),
+        progress.TextColumn("{task.description}"),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TextColumn("{task.fields[rate]}"),
         progress.TimeRemainingColumn(),
     )
-    console = rich.console.Console(stderr=True)
     # Where nobody watches, even a bar that goes away leaves an empty line.
     with progress.Progress(*columns, console=console, transient=True, disable=not console.is_interactive) as bar:
-        task = bar.add_task("frames", total=None, rate="")
+        task = bar.add_task("compiling, once for this size of frames", total=None, rate="")
 
-        def report_progress(done: int, total: int | None) -> None:
+        def report(done: int, total: int | None) -> None:
             speed = bar.tasks[0].speed
-            bar.update(task, completed=done, total=total, rate=f"{speed:.1f} frames/s" if speed else "")
+            rate = f"{speed:.1f} frames/s" if speed else ""
+            bar.update(task, completed=done, total=total, rate=rate)
+            if done > 1:
+                bar.update(task, description="segmenting")
 
-        report = segment_video(
-            options.video,
-            options.mask,
-            options.out,
-            make_tracker,
-            variables,
-            overlay=options.overlay,
-            progress=report_progress,
-        )
-    frames, objects = report.stream.frames, len(report.absences)
-    median = report.stream.median_milliseconds_per_frame
-    speed = "" if median is None else f", median {median:.0f} ms/frame"
-    where = f"masks in {report.folder}" + (f", overlay {report.overlay}" if report.overlay else "")
+        yield report
+
+
+def _print_report(report: "SegmentReport", outputs: "Outputs", card: "dict[str, Any]") -> None:
+    objects = len(report.absences)
     for value, spans in report.absences.items():
         if spans:
             print(f"object {value} is nowhere in {', '.join(_span(*span) for span in spans)}")
-    print(f"{count(frames, 'frame')}, {count(objects, 'object')}{speed}; {where}")
+    if report.removed:
+        print(f"{count(report.removed, 'old result')} removed")
+    median = report.stream.median_milliseconds_per_frame
+    speed = "" if median is None else f", median {median:.0f} ms/frame"
+    places = [f"masks in {outputs.folder}"]
+    for name, path in (("overlay", outputs.overlay), ("preview", outputs.preview), *outputs.exports.items()):
+        places += [f"{name} {path}"] if path else []
+    licence = f"; weights: {card['licence']}" if card.get("licence") else ""
+    print(f"{count(report.frames, 'frame')}, {count(objects, 'object')}{speed}; {', '.join(places)}{licence}")
 
 
 def _span(first: str, last: str) -> str:

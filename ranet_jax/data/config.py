@@ -117,7 +117,7 @@ class SampleConfig:
         box: Range of the boxes of crop "box".
         paste: Objects pasted from elsewhere in the source.
         previous_gap: The previous mask of a video pair is of a frame at most this many annotated frames away.
-        rollout: 2 adds the frame after the current one, `next_image` and `next_labels`, in the same crop.
+        rollout: 2 adds the frame after the current one as a pair's third, in the same crop.
         rollout_gap: How many annotated frames after the current one it is at most.
         motion: Of a static pair, what that frame has moved since the current one.
         clip_length: Frames of a clip.

@@ -44,6 +44,13 @@ class Part:
     weight: float = 1.0
 
 
+_EPOCHS_ALONE, _EPOCHS_SHARED, _FEWEST_TRIES = 2, 20, 200
+"""How many epochs without one sample are no accident. As every epoch has a new order, the only good image of a source
+may come first in one and last in the next, but two whole epochs hold it for sure. One of n processes meets it in an
+epoch with probability 1/n only: after 20 n epochs of its own share, as good as ever (but for e^-20). An image of which
+a sample is made by luck only, as its object is tiny, gets a number of tries however small the source is."""
+
+
 class SkipCounter:
     """What the pipeline has left out; counts may rise from several threads."""
 
@@ -121,6 +128,8 @@ def training_batches(
     Raises:
         InputError: A part is empty, or an argument is out of range.
         UnreadableError: While iterating, if a file is missing or damaged and `on_error` is "raise".
+
+    While iterating, an `InputError` also names a part's source of which no sample has been made for epochs.
     """
     if on_error not in ("raise", "skip"):
         raise InputError(f"on_error {on_error!r} is unknown: choose 'raise' or 'skip'")
@@ -130,7 +139,11 @@ def training_batches(
         raise InputError("every part of a mixture needs at least one image and a weight above 0")
     cv2.setNumThreads(1)
     skipped = SkipCounter()
-    streams = [_stream(part, [seed, number], skipped, on_error) for number, part in enumerate(parts)]
+    epochs = _EPOCHS_ALONE if process_count == 1 else _EPOCHS_SHARED
+    streams = [
+        _stream(part, [seed, number], skipped, on_error, _Drought(part.source, epochs, max(prefetch, threads)))
+        for number, part in enumerate(parts)
+    ]
     stream = grain.MapDataset.mix(streams, weights=[part.weight for part in parts])
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads))
     # Sliced last: each sample's seed is its place in the whole stream, whichever process makes it.
@@ -151,7 +164,39 @@ def measure_pipeline(dataset: Iterable[dict[str, Any]], seconds: float) -> float
     return samples / (time.perf_counter() - start)
 
 
-def _stream(part: Part, seed: Sequence[int], skipped: SkipCounter, on_error: str) -> grain.MapDataset:
+class _Drought:
+    """Notices that a source yields no sample at all, for which the stream would be read for ever."""
+
+    def __init__(self, source: Source, epochs: int, ahead: int):
+        self._source = source
+        # Up to `ahead` samples are made at a time, so that a good one may be counted after bad ones that follow it.
+        self._patience = max(_FEWEST_TRIES, epochs * len(source)) + ahead
+        self._lock = threading.Lock()
+        self._tries = 0
+
+    def end(self) -> None:
+        """Notes a sample."""
+        with self._lock:
+            self._tries = 0
+
+    def go_on(self, reason: str) -> None:
+        """Notes that a sample was left out.
+
+        Raises:
+            InputError: none has been made for too long.
+        """
+        with self._lock:
+            self._tries += 1
+            if self._tries < self._patience:
+                return
+        first, last = self._source.name(0), self._source.name(len(self._source) - 1)
+        images = f"{len(self._source)} images ({first} to {last})"
+        raise InputError(f"no training sample can be made of {images}: {reason}; mend the data or leave it out")
+
+
+def _stream(
+    part: Part, seed: Sequence[int], skipped: SkipCounter, on_error: str, drought: _Drought
+) -> grain.MapDataset:
     """All samples of one part, epoch after epoch; None where a sample is left out."""
 
     def make(index: int, rng: np.random.Generator) -> Sample | None:
@@ -161,9 +206,14 @@ def _stream(part: Part, seed: Sequence[int], skipped: SkipCounter, on_error: str
             if on_error == "raise":
                 raise
             skipped.count_unreadable(str(error))
+            drought.go_on(f"the last tried has an unreadable file ({error})")
             return None
         if sample is None:
             skipped.count_empty()
+            height, width = part.config.size
+            drought.go_on(f"the last tried shows no object in its mask, or none that is left at {height}x{width}")
+        else:
+            drought.end()
         return sample
 
     # One seed for the order and one for the samples, of every part.

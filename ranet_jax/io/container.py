@@ -19,6 +19,8 @@ from ranet_jax.io.levels import EightBits
 
 _HIGHEST_FRAME_RATE = 480.0
 """Files that do not know their rate announce that of their clock: 1000, 90000."""
+_DECODING_ERRORS = (av.FFmpegError, ValueError)
+"""PyAV's; from version 19 on, a `ValueError` where damage makes a codec unknown."""
 _WITHOUT_LENGTH = ("flv", "live_flv", "mpeg", "mpegts")
 """Formats that do not say where they end: that frames are missing shows in those that are shown after them."""
 
@@ -215,7 +217,7 @@ class _Decoding:
             last_dts = packet.dts
             try:
                 frames = decoder.decode(packet)
-            except av.FFmpegError:
+            except _DECODING_ERRORS:
                 failed += begun  # recordings may begin with what belongs to frames before them
                 continue
             if frames:
@@ -225,7 +227,7 @@ class _Decoding:
         self._cut |= failed > 0
         try:
             waiting = decoder.decode(None)
-        except av.FFmpegError:
+        except _DECODING_ERRORS:
             self._cut = True
             return
         shown_to_the_end = not self._has_gap(waiting)
@@ -252,7 +254,7 @@ class _Decoding:
                     if held is not None:
                         yield held
                     held = packet
-        except av.FFmpegError:
+        except _DECODING_ERRORS:
             self._cut = True
         if held is not None and (held.is_corrupt or ends_inside_a_frame(self._path, self._stream.id)):
             self._cut = True

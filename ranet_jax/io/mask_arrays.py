@@ -1,6 +1,8 @@
 """Masks as arrays: which values are ids, and files of NumPy."""
 
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,9 +11,14 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from ranet_jax.errors import InputError
+from ranet_jax.io.reasons import brief
 
 _SHADES = 32, 223
-_UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)
+_UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, MemoryError, NotImplementedError),
+    *(RuntimeError, tokenize.TokenError, zlib.error, zipfile.BadZipFile),
+)
+"""What NumPy raises at damaged files."""
 
 
 class Mask(NamedTuple):
@@ -113,7 +120,9 @@ def mask_of_array_file(path: Path) -> Mask:
     except InputError:
         raise
     except _UNREADABLE as error:
-        raise InputError(f"cannot read the mask {path} ({error}): save it with numpy.save, without objects") from error
+        raise InputError(
+            f"cannot read the mask {path} ({brief(error)}): save it with numpy.save, without objects"
+        ) from error
     if len(names) == 1:
         return mask
     return Mask(mask.labels, (*mask.notes, f"{path} holds {len(names)} arrays: the first, {names[0]}, is the mask"))

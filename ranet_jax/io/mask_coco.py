@@ -10,6 +10,7 @@ from jaxtyping import Bool
 
 from ranet_jax.errors import InputError
 from ranet_jax.io.mask_arrays import Mask, labels_of_objects
+from ranet_jax.io.reasons import brief
 from ranet_jax.io.run_lengths import mask_of_run_lengths, unpack
 
 _MOST_PIXELS = 1 << 28
@@ -41,8 +42,9 @@ def mask_of_json(path: Path) -> Mask:
         RecursionError,
         OverflowError,
     ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"cannot read {path} as COCO masks ({reason}): give run lengths or annotations") from error
+        raise InputError(
+            f"cannot read {path} as COCO masks ({brief(error)}): give run lengths or annotations"
+        ) from error
     if not masks:
         raise InputError(f"the mask {path} has no annotation: mark at least one object")
     if len({mask.shape for mask in masks}) > 1:

@@ -9,7 +9,8 @@ from PIL import Image
 from ranet_jax.errors import InputError
 from ranet_jax.io.mask_arrays import Mask, labels_of_array, labels_of_gray
 from ranet_jax.io.palette import labels_of_colours
-from ranet_jax.io.pictures import UNREADABLE
+from ranet_jax.io.pictures import UNREADABLE, quiet_pillow
+from ranet_jax.io.reasons import brief
 
 _GRAY = ("L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -21,11 +22,11 @@ def mask_of_picture(path: Path) -> Mask:
         InputError: it is damaged, lossy, or its pixels are no ids.
     """
     try:
-        with Image.open(path) as image:
+        with quiet_pillow(), Image.open(path) as image:
             several = getattr(image, "n_frames", 1)
             image.load()
     except UNREADABLE as error:
-        raise InputError(f"cannot read the mask {path} ({error}): give an undamaged PNG") from error
+        raise InputError(f"cannot read the mask {path} ({brief(error)}): give an undamaged PNG") from error
     _refuse_lossy(path, image)
     mask = _labels(path, image)
     if several > 1:

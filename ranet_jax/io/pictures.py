@@ -1,5 +1,10 @@
 """Single pictures: every still format that Pillow or OpenCV decodes, upright, as 8-bit RGB."""
 
+import contextlib
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -10,9 +15,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ranet_jax.errors import InputError
 from ranet_jax.io.levels import EightBits, Levels
 from ranet_jax.io.opencv import quiet_opencv
+from ranet_jax.io.reasons import brief
 
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, AttributeError, MemoryError),
+    *(RuntimeError, zlib.error, struct.error, Image.DecompressionBombError),
+)
 """What Pillow raises at damaged files."""
+_ONLY_OPENCV = (".hdr", ".pam", ".pfm", ".ras", ".sr", ".tif", ".tiff")
+"""Formats of which OpenCV decodes what Pillow does not know. It prints about other damaged files, in spite of all."""
 _ORIENTATION_TAG = 0x0112
 
 
@@ -33,9 +44,10 @@ def read_picture(path: str | Path, to_eight_bits: EightBits | None = None) -> UI
         InputError: the file is missing, damaged or not a picture.
     """
     try:
-        values = _decode(Path(path))
+        with quiet_pillow():
+            values = _decode(Path(path))
     except UNREADABLE as error:
-        raise InputError(f"cannot read the picture {path} ({error}): replace it by an undamaged one") from error
+        raise InputError(f"cannot read the picture {path} ({brief(error)}): replace it by an undamaged one") from error
     if to_eight_bits is not None:
         values = to_eight_bits(values, str(path))
     elif values.dtype != np.uint8:
@@ -43,10 +55,19 @@ def read_picture(path: str | Path, to_eight_bits: EightBits | None = None) -> UI
     return values if values.ndim == 3 else np.repeat(values[..., None], 3, axis=-1)
 
 
+@contextlib.contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Keeps Pillow from warning about files of which it then says the same as an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
 def is_animated(path: Path) -> bool:
     """Whether a picture file (GIF, PNG, AVIF, WebP) holds several pictures; False where it is no picture."""
     try:
-        with Image.open(path) as file:
+        with quiet_pillow(), Image.open(path) as file:
             return bool(getattr(file, "is_animated", False))
     except UNREADABLE:
         return False
@@ -63,7 +84,7 @@ def _decode(path: Path) -> np.ndarray:
             # Pillow decodes JPEGs to the same values as OpenCV, and unlike OpenCV it refuses files that are cut off.
             image = ImageOps.exif_transpose(file)
     except UnidentifiedImageError:
-        if not path.is_file():
+        if path.suffix.lower() not in _ONLY_OPENCV:
             raise
         return _decode_by_opencv(path, 1)
     if deep_colours:

@@ -82,7 +82,7 @@ class ResultWriter:
     Every PNG appears complete or not at all. The overlay is closed by whoever opened it:
 
         with OverlayWriter("overlay.mp4", (480, 854), 24) as overlay:
-            report = stream(tracker, variables, frames, labels, ResultWriter("results", overlay))
+            report = stream(tracker, variables, frames, {0: labels}, ResultWriter("results", overlay))
     """
 
     def __init__(self, folder: str | Path, overlay: OverlayWriter | None = None):

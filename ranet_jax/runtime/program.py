@@ -28,7 +28,7 @@ from jax import export
 from jaxtyping import Array, Float, UInt8
 
 from ranet_jax.errors import InputError
-from ranet_jax.tracker.objects import check_size, object_ids, padded_ids
+from ranet_jax.tracker.objects import check_frame, check_labels, object_ids, padded_ids
 
 FORMAT = 2
 DESCRIPTION, WEIGHTS = "program.json", "weights/"
@@ -77,7 +77,7 @@ class ProgramTracker:
             InputError: the frame or the mask is not of `frame_size`, or there is no object, or too many.
         """
         given = self._given(frame, label_map)
-        everyone = [*given, *(value for value in objects if value not in given)]
+        everyone = [*given, *(value for value in dict.fromkeys(objects) if value not in given)]
         return self.start(variables, frame, label_map, padded_ids(everyone, self.objects))
 
     def annotate(
@@ -94,8 +94,8 @@ class ProgramTracker:
         return self.correct(variables, state | {"ids": jax.numpy.asarray(ids)}, frame, label_map)
 
     def _given(self, frame: Any, label_map: Any) -> list[int]:
-        check_size("frame", frame, self.frame_size)
-        check_size("mask", label_map, self.frame_size)
+        check_frame(frame, self.frame_size)
+        check_labels(label_map, self.frame_size)
         return object_ids(np.asarray(label_map))
 
     def step(

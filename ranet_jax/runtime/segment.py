@@ -1,110 +1,237 @@
-"""A video and the mask of its first frame in, palette masks and an overlay video out: what `ranet-jax segment` does."""
+"""A video and masks of some of its frames in, masks of all of them out: what `ranet-jax segment` does."""
 
 import contextlib
-import pathlib
+import dataclasses
 import signal
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from ranet_jax.errors import InputError
-from ranet_jax.io.masks import read_label_map
+from ranet_jax.io.exports import open_export
+from ranet_jax.io.frames import Frame, FrameReader, IncompleteVideoError
+from ranet_jax.io.levels import Levels
 from ranet_jax.io.overlay import OverlayWriter
-from ranet_jax.io.results import ResultWriter
-from ranet_jax.io.video import Frame, FrameReader, open_frames
+from ranet_jax.io.paths import require_distinct
+from ranet_jax.io.preview import PreviewSheet
+from ranet_jax.io.results import ResultWriter, remove_old_results, require_no_old_results
+from ranet_jax.io.video import open_frames
 from ranet_jax.runtime.absences import Absences
+from ranet_jax.runtime.backward import tracked_back
+from ranet_jax.runtime.given import mask_paths, open_masks
 from ranet_jax.runtime.stream import StreamReport, Tracker, stream
-from ranet_jax.tracker.objects import object_ids
 
 Progress = Callable[[int, int | None], object]
 TrackerFactory = Callable[[tuple[int, int], int], Tracker]
 """From height and width of the frames and the number of objects to what tracks them."""
+Sink = Callable[[Frame, np.ndarray], object]
 
 
-class SegmentReport(NamedTuple):
-    """What was done: the stream's figures, by object the first and last frames it is nowhere in, and the results."""
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """Where results go.
+
+    Attributes:
+        folder: one palette PNG a frame, named like the frames.
+        overlay: video with the objects drawn in (.mp4, .webm or .gif), or None.
+        preview: picture of a few frames with their objects, or None.
+        exports: further files by format, see `ranet_jax.io.exports.LABEL_FORMATS`.
+        overwrite: whether results that lie in the folder may go.
+    """
+
+    folder: Path
+    overlay: Path | None = None
+    preview: Path | None = None
+    exports: Mapping[Any, Path] = dataclasses.field(default_factory=dict)
+    overwrite: bool = False
+
+    @property
+    def places(self) -> dict[str, Path | None]:
+        """All of them, by the options that name them."""
+        files = {"--out": self.folder, "--overlay": self.overlay, "--preview": self.preview}
+        return files | {f"--format {kind}": path for kind, path in self.exports.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """Which frames of a video are segmented, by number from 0.
+
+    Attributes:
+        start: the first.
+        end: the last, None for the video's.
+        backward: whether frames before the first mask are tracked back from it; otherwise they show nothing.
+    """
+
+    start: int = 0
+    end: int | None = None
+    backward: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentReport:
+    """What was done.
+
+    Attributes:
+        stream: the stream's figures, of the frames from the first mask on.
+        frames: how many were written.
+        before: how many of them lie before the first mask.
+        absences: by object the names of the first and last frames of every run that shows nothing of it, from the frame
+            on from which it is looked for.
+        removed: how many old results went.
+    """
 
     stream: StreamReport
+    frames: int
+    before: int
     absences: dict[int, list[tuple[str, str]]]
-    folder: pathlib.Path
-    overlay: pathlib.Path | None
+    removed: int
 
 
 def segment_video(
     source: str,
-    mask: str | pathlib.Path,
-    out: str | pathlib.Path,
+    masks: Sequence[str],
+    outputs: Outputs,
     make_tracker: TrackerFactory,
     variables: Any,
     *,
-    overlay: str | pathlib.Path | None = None,
+    span: Span = Span(),
+    levels: Levels | None = None,
     progress: Progress = lambda done, total: None,
+    note: Callable[[str], object] = lambda text: None,
 ) -> SegmentReport:
-    """Segments a whole video.
+    """Segments a whole video, or a part of it.
 
     Args:
-        source: video file, folder of frames, or camera index (ends at Ctrl-C, keeping what was done).
-        mask: label image of the first frame: palette, gray ids, or 0/255 (docs/palette.md).
-        out: folder for one palette PNG a frame, named like the frames.
+        source: video file, folder of frames, or `camera:1` (ends at Ctrl-C, keeping what was done).
+        masks: `FILE`, the mask of the first frame; `NUMBER=FILE`; or a folder of files named like frames
+            (docs/palette.md says what a mask can be).
+        outputs: where results go.
         make_tracker: makes the tracker; called once, before anything is written.
         variables: the tracker's, arrays of JAX or NumPy.
-        overlay: video file to draw the result into, as mp4.
+        span: which frames.
+        levels: the values of 16-bit and float frames that become black and white.
         progress: called after every frame with the number done and the total, where it is known.
+        note: called with what the user should know, a line each.
 
     Returns:
         The report.
 
     Raises:
-        InputError: any input is missing, unreadable or does not fit, or an output cannot be written. Frames decoded
-            before a video breaks off are segmented and written first.
+        InputError: any input is missing, unreadable or does not fit, an output would replace an input, or cannot be
+            written. Frames decoded before a video breaks off are segmented and written first; old results of later
+            frames go then, too.
         Exception: whatever `make_tracker` and the tracker raise.
     """
-    label_map = read_label_map(mask)
-    try:
-        absences = Absences(object_ids(label_map))
-    except InputError as error:
-        raise InputError(f"{mask}: {error}") from error
-    with open_frames(source) as frames, contextlib.ExitStack() as resources:
-        if label_map.shape != frames.size:
-            (height, width), (mask_height, mask_width) = frames.size, label_map.shape
-            raise InputError(
-                f"{mask}: the mask is {mask_width}x{mask_height} and the video {width}x{height}:"
-                " give a mask of the first frame's size"
-            )
-        tracker = make_tracker(frames.size, len(absences.spans))
-        writer = None
-        if overlay is not None:
-            writer = resources.enter_context(OverlayWriter(overlay, frames.size, frames.frames_per_second))
-        results = ResultWriter(out, writer)
-        resources.enter_context(_interrupt_stops(frames))
-        report = stream(
-            tracker,
-            jax.device_put(variables),
-            frames,
-            label_map,
-            _written_and_noted(results, absences),
-            progress=lambda done: progress(done, frames.count),
-        )
-    return SegmentReport(report, absences.spans, pathlib.Path(out), None if overlay is None else pathlib.Path(overlay))
+    paths = mask_paths(masks, source, first=span.start)
+    inputs = {"the video": source} | {f"the mask of frame {number}": path for number, path in paths.items()}
+    require_distinct(inputs, outputs.places)
+    _check_span(span, paths)
+    old = require_no_old_results(outputs.folder, overwrite=outputs.overwrite)
+    with open_frames(source, without=list(paths.values()), levels=levels) as reader, contextlib.ExitStack() as stack:
+        if reader.count is not None:
+            _check_reached(span, paths, reader.count)
+        given = open_masks(paths, reader.size, source)
+        for text in (*reader.notes, *given.notes):
+            note(text)
+        given = given.from_frame(span.start)
+        tracker = make_tracker(reader.size, len(given.first_frames))
+        stack.enter_context(_interrupt_stops(reader))
+        sinks = _sinks(stack, outputs, reader, source)
+        written: list[str] = []
+
+        def sink(frame: Frame, labels: np.ndarray) -> None:
+            for write in sinks:
+                write(frame, labels)
+            absences.note(frame.name, labels)
+            written.append(frame.name)
+
+        total = _length(reader, span)
+        weights = jax.device_put(variables)
+        frames, first = _cut(reader, span, paths), min(given)
+        looked_for = {value: 0 if span.backward and n == first else n for value, n in given.first_frames.items()}
+        absences = Absences(looked_for)
+        report_done = lambda _: progress(len(written), total)
+        if first and not span.backward:
+            note(f"the first mask is of frame {first + span.start}: frames before it show nothing (see --backward)")
+        if first and span.backward:
+            before, frames = stack.enter_context(tracked_back(tracker, weights, frames, first, given[first]))
+            for frame, labels in before:
+                sink(frame, labels)
+                report_done(None)
+            given = given.from_frame(first)
+        try:
+            report = stream(tracker, weights, frames, given, sink, progress=report_done)
+        except IncompleteVideoError:
+            remove_old_results(old, written)
+            raise
+    return SegmentReport(report, len(written), first, absences.spans, remove_old_results(old, written))
 
 
-def _written_and_noted(results: ResultWriter, absences: Absences) -> Callable[[Frame, np.ndarray], None]:
-    def sink(frame: Frame, label_map: np.ndarray) -> None:
-        results(frame, label_map)
-        absences.note(frame.name, label_map)
+def _check_span(span: Span, masks: Mapping[int, Path]) -> None:
+    if span.end is not None and span.end < span.start:
+        raise InputError(f"--end {span.end} lies before --start {span.start}: exchange them")
+    for number, path in masks.items():
+        if number < span.start or (span.end is not None and number > span.end):
+            raise InputError(f"{path} is the mask of frame {number}, which is not segmented: change --start or --end")
 
-    return sink
+
+def _check_reached(span: Span, masks: Mapping[int, Path], count: int) -> None:
+    """Raises InputError where a video of `count` frames ends before the span begins, or before a mask's frame."""
+    if span.start >= count:
+        raise InputError(f"the video has {count} frames, from 0, and no frame {span.start}: choose an earlier --start")
+    last = max(masks)
+    if last >= count:
+        raise InputError(f"{masks[last]} is the mask of frame {last} and the video has {count} frames, from 0")
+
+
+def _sinks(stack: contextlib.ExitStack, outputs: Outputs, reader: FrameReader, source: str) -> list[Sink]:
+    """What every frame is handed to; files appear when the stack is left."""
+    overlay = None
+    if outputs.overlay is not None:
+        overlay = stack.enter_context(OverlayWriter(outputs.overlay, reader.size, reader.frames_per_second))
+    sinks: list[Sink] = [ResultWriter(outputs.folder, overlay)]
+    if outputs.preview is not None:
+        sinks.append(stack.enter_context(PreviewSheet(outputs.preview)))
+    for kind, path in outputs.exports.items():
+        export: Any = open_export(kind, path, video=Path(source).stem)
+        sinks.append(stack.enter_context(export))
+    return sinks
+
+
+def _length(reader: FrameReader, span: Span) -> int | None:
+    """How many frames there will be, where that is known."""
+    if reader.count is None:
+        return None if span.end is None else span.end - span.start + 1
+    last = reader.count - 1 if span.end is None else min(span.end, reader.count - 1)
+    return max(0, last - span.start + 1)
+
+
+def _cut(reader: FrameReader, span: Span, masks: Mapping[int, Path]) -> Iterator[Frame]:
+    """The frames of a span, their time counted from its first; InputError where they end too early for the masks."""
+    begin, count = None, 0
+    for number, frame in enumerate(reader):
+        count = number + 1
+        if number < span.start:
+            continue
+        if begin is None:
+            begin = frame.seconds
+        seconds = None if frame.seconds is None or begin is None else frame.seconds - begin
+        yield dataclasses.replace(frame, seconds=seconds)
+        if number == span.end:
+            return
+    _check_reached(span, masks, count)
 
 
 @contextlib.contextmanager
-def _interrupt_stops(frames: FrameReader) -> Iterator[None]:
+def _interrupt_stops(reader: FrameReader) -> Iterator[None]:
     """While a source without an end (a camera) is read, Ctrl-C makes the current frame its last."""
-    if frames.count is not None:
+    if not reader.live:
         yield
         return
-    previous = signal.signal(signal.SIGINT, lambda *_: frames.stop())
+    previous = signal.signal(signal.SIGINT, lambda *_: reader.stop())
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 """Objects by index: ids of label maps, on the device numbered 1, 2, ... with 0 for background, padded to a bucket."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -61,8 +62,38 @@ def padded_ids(ids: Iterable[int], count: int | None = None) -> UInt8[np.ndarray
     return padded
 
 
-def check_size(name: str, array: UInt8[np.ndarray | Array, "..."], frame_size: tuple[int, int]) -> None:
-    """Raises InputError where a frame or a mask is not of a video's size (height, width)."""
+def check_frame(frame: Any, frame_size: tuple[int, int]) -> None:
+    """Checks a frame by its type and shape: no value is looked at.
+
+    Raises:
+        InputError: it is not a uint8 array (height, width, 3) of the video's size.
+    """
+    if not hasattr(frame, "dtype") or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise InputError(f"a frame is a uint8 array (height, width, 3), RGB from 0 to 255, and this is {_kind(frame)}")
+    _check_size("frame", frame, frame_size)
+
+
+def check_labels(label_map: Any, frame_size: tuple[int, int]) -> None:
+    """Checks a label map by its type and shape: no value is looked at.
+
+    Raises:
+        InputError: it is not a uint8 array (height, width) of the video's size.
+    """
+    if not hasattr(label_map, "dtype") or label_map.dtype != np.uint8 or label_map.ndim != 2:
+        found = (
+            f"{label_map.dtype} {tuple(label_map.shape)}" if hasattr(label_map, "dtype") else type(label_map).__name__
+        )
+        raise InputError(
+            f"a mask is a uint8 array (height, width), 0 or an object's id at every pixel, and this is {found}"
+        )
+    _check_size("mask", label_map, frame_size)
+
+
+def _kind(array: Any) -> str:
+    return f"{array.dtype} {tuple(array.shape)}" if hasattr(array, "dtype") else type(array).__name__
+
+
+def _check_size(name: str, array: Any, frame_size: tuple[int, int]) -> None:
     if array.shape[:2] != frame_size:
         size, expected = ("x".join(map(str, s)) for s in (array.shape[1::-1], frame_size[::-1]))
         raise InputError(f"the {name} is {size} pixels and the video {expected}: both must be of one size")

@@ -3,7 +3,8 @@
 No part of the papers. What looks like an object mostly stands apart from it, and while an object is hidden, the mask
 before leads the network to whatever hides it. How much likeness a component needs depends on where it lies:
 
-    touching the object's previous mask   the object must be recognised there as a whole, or be too small to judge
+    touching the object's previous mask   the object must be recognised there as a whole: have `likeness` of what it
+                                          usually has, or be too small to judge
     near such a component                 `near_likeness`: what comes out from behind something is apart at first
     elsewhere                             nothing, unless no component touches the previous mask: then the densest one,
                                           if it is recognised: so an object comes back
@@ -29,10 +30,11 @@ class Presence:
         cell: pixels of the network's output along a cell's side; components are told apart on cells.
         density_cells: cells along the side of the square around a cell that says how dense a prediction is there.
         near_cells: cells within which a component is near another.
-        likeness: least mean likeness of an object in its place, or of one that comes back.
+        likeness: least mean likeness of an object in its place, or of one that comes back, as a share of what it
+            usually has.
+        least_usual: what that is taken for at least, and 1 at most: an object that looks less and less like its
+            references is less and less expected to.
         near_likeness: least mean likeness of a component near what is kept.
-        steady_likeness: least mean likeness of an object that has not moved.
-        steady_overlap: intersection over union with its previous mask from which an object has not moved.
         judged_cells: of 1/8 that an object must fill to be judged by its looks where it was before.
         blank_deviation: of a frame's values (0 to 255) below which it shows nothing.
     """
@@ -41,9 +43,8 @@ class Presence:
     density_cells: int = 11
     near_cells: int = 15
     likeness: float = 0.5
+    least_usual: float = 0.5
     near_likeness: float = 0.9
-    steady_likeness: float = 0.5
-    steady_overlap: float = 0.8
     judged_cells: int = 12
     blank_deviation: float = 2.0
 
@@ -61,6 +62,7 @@ def decide(
     probability: Float[Array, "h w n"],
     previous: Float[Array, "h w n"],
     likeness: Float[Array, "h8 w8 n"] | None,
+    usual: Float[Array, "n"] | None = None,
 ) -> Float[Array, "h w n"]:
     """Clears the components of every object's prediction that are not believed.
 
@@ -73,6 +75,7 @@ def decide(
             can be the object's with less, and is not dropped then).
         previous: masks of the previous frame, in [0, 1], in the same geometry; above 0.5 is foreground.
         likeness: of a coarser grid's cells, a whole number of `cell` a side; None judges by place alone.
+        usual: likeness that each object had in the frames before; 1 if None.
     """
     share = _cell_shares(config, (probability > 0.5).astype(jnp.float32))
     before = _cell_shares(config, (previous > 0.5).astype(jnp.float32))
@@ -89,10 +92,7 @@ def decide(
     # In place, the object is judged as a whole: parts of it are less alike than it is.
     found = jnp.where(moved[None, None], in_place, _of_components(labels, densest_cells(config, cells)))
     area, total = (jnp.sum(jnp.where(found, x, 0.0), axis=(0, 1)) for x in (share, scores))
-    overlap = jnp.sum(jnp.minimum(share, before), axis=(0, 1)) / jnp.maximum(
-        jnp.sum(jnp.maximum(jnp.where(found, share, 0.0), before), axis=(0, 1)), jnp.finfo(jnp.float32).tiny
-    )
-    least = jnp.where(overlap >= config.steady_overlap, config.steady_likeness, config.likeness)
+    least = config.likeness * (1.0 if usual is None else jnp.clip(usual, config.least_usual, 1.0))
     small = jnp.any(before > 0, axis=(0, 1)) & (area * weight < config.judged_cells)
     recognised = (total > least * area) | small
     kept = found & recognised[None, None]

@@ -200,11 +200,16 @@ def predict(
     valid = knowledge.valid
     logits = combined(logits, valid, tracker.aggregation)
     probability = jax.nn.sigmoid(logits) * valid[:, None, None].astype(jnp.float32)
-    alike = None if knowledge.target is None else likeness(knowledge.target, seen.maps)
+    alike = None
+    if tracker.target is not None:
+        assert knowledge.target is not None
+        alike = likeness(knowledge.target, seen.maps)
     if tracker.presence is not None:
-        judge = lambda *arrays: presence.decide(tracker.presence, *arrays)
-        arguments = (probability, previous) if alike is None else (probability, previous, alike)
-        probability = jax.vmap(judge if alike is not None else lambda p, q: judge(p, q, None))(*arguments)
+        judge = functools.partial(presence.decide, tracker.presence)
+        if knowledge.target is None:
+            probability = jax.vmap(lambda p, before: judge(p, before, None))(probability, previous)
+        else:
+            probability = jax.vmap(judge)(probability, previous, alike, knowledge.target.usual)
     return Prediction(logits, probability, seen, alike, found)
 
 

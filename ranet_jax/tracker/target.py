@@ -39,6 +39,7 @@ class Target:
         deviation_floor: added to every channel's deviation.
         memory_rate: a new frame's share of the frames since the references.
         memory_share: theirs, of the fit.
+        usual_rate: a new frame's share of the likeness that an object usually has.
         least_cells: of 1/8 that an object must fill to be learned from.
         solver_tolerance: of the residual's norm, relative to the right side's.
         solver_steps: of conjugate gradients, at most.
@@ -52,6 +53,7 @@ class Target:
     deviation_floor: float = 1e-3
     memory_rate: float = 0.1
     memory_share: float = 0.5
+    usual_rate: float = 0.1
     least_cells: int = 12
     solver_tolerance: float = 1e-6
     solver_steps: int = 200
@@ -101,6 +103,7 @@ class TargetMemory(NamedTuple):
         solution: of both, for standardised channels.
         given_solution: of the references alone, likewise.
         expected: mean score of `given_solution` on the references' own masks.
+        usual: running average of an object's mean score in later frames, as a share of `expected`.
     """
 
     mean: Float[Array, "b c"]
@@ -111,6 +114,7 @@ class TargetMemory(NamedTuple):
     solution: Float[Array, "b n k"]
     given_solution: Float[Array, "b n k"]
     expected: Float[Array, "b n"]
+    usual: Float[Array, "b n"]
 
     @property
     def model(self) -> TargetModel:
@@ -142,7 +146,8 @@ def empty_target(maps: Maps, objects: int) -> TargetMemory:
     k = c + 1
     equations = NormalEquations(jnp.zeros((b, objects, k, k)), jnp.zeros((b, objects, k)))
     zeros, solution = jnp.zeros((b, objects)), jnp.zeros((b, objects, k))
-    return TargetMemory(jnp.zeros((b, c)), jnp.ones((b, c)), equations, zeros, equations, solution, solution, zeros)
+    mean, deviation = jnp.zeros((b, c)), jnp.ones((b, c))
+    return TargetMemory(mean, deviation, equations, zeros, equations, solution, solution, zeros, zeros)
 
 
 def learn_reference(
@@ -197,7 +202,8 @@ def learn_reference(
     count = memory.count + known.astype(jnp.float32)
     found, _ = _mean_score(alone, x[:, 0], masks[0], grid)
     expected = jnp.where(known, memory.expected + (found - memory.expected) / jnp.maximum(count, 1.0), memory.expected)
-    return TargetMemory(mean, deviation, given, count, recent, solution, alone, expected)
+    usual = jnp.where(known, 1.0, memory.usual)
+    return TargetMemory(mean, deviation, given, count, recent, solution, alone, expected, usual)
 
 
 def learn_recent(
@@ -218,7 +224,9 @@ def learn_recent(
     """
     grid = _grid(maps)
     x = _later_view(memory, maps)
-    seen = _cells(_mask_shares(probability, grid)) >= config.least_cells
+    found, cells = _mean_score(memory.given_solution, x[:, 0], probability, grid)
+    seen = cells >= config.least_cells
+    usual = memory.usual + config.usual_rate * (found / _positive(memory.expected) - memory.usual)
     target = _positions(_cell_targets(probability, grid))
     rival = jnp.sum(target, axis=-1, keepdims=True) - target
     certainty = _positions(adaptive_average_pool(jnp.square(2.0 * probability - 1.0), grid))
@@ -236,20 +244,18 @@ def learn_recent(
         *_leading(1, (memory.given, memory.recent, memory.solution)),
     )
     recent, solution = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), jax.lax.map(update, of_objects))
-    return memory._replace(recent=recent, solution=solution)
+    return memory._replace(recent=recent, solution=solution, usual=jnp.where(seen, usual, memory.usual))
 
 
 def likeness(memory: TargetMemory, maps: Maps) -> Float[Array, "b h8 w8 n"]:
     """How much every cell of a later frame looks like each object, to the model of the references alone.
 
     That model has learned from no error. 1 is what it gives the object in its references in the mean, 0 what is
-    expected of all else. On training videos it mostly scores 0.5 to 0.9 on objects that are tracked rightly, and below
-    0.4 on what has taken their place (docs/log/).
+    expected of all else.
     """
     grid = _grid(maps)
     scores = _scores(memory.given_solution, _later_view(memory, maps)[:, 0])
-    scale = jnp.maximum(memory.expected, jnp.finfo(jnp.float32).tiny)
-    return (scores / scale[:, None]).reshape(scores.shape[0], *grid, -1)
+    return (scores / _positive(memory.expected)[:, None]).reshape(scores.shape[0], *grid, -1)
 
 
 def target_scores(memory: TargetMemory, maps: Maps) -> Float[Array, "b n h8 w8"]:
@@ -264,6 +270,10 @@ def target_scores(memory: TargetMemory, maps: Maps) -> Float[Array, "b n h8 w8"]
         first += x.shape[-1]
         total = total + _resized(jnp.einsum("bhwc,bnc->bhwn", x.astype(jnp.float32), weights), size)
     return jnp.moveaxis(total, -1, 1)
+
+
+def _positive(x: jax.Array) -> jax.Array:
+    return jnp.maximum(x, jnp.finfo(jnp.float32).tiny)
 
 
 def _grid(maps: Maps) -> tuple[int, int]:

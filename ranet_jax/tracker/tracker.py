@@ -16,7 +16,8 @@ from ranet_jax.nn.config import NetworkConfig
 from ranet_jax.tracker.aggregation import decide
 from ranet_jax.tracker.config import TrackerConfig
 from ranet_jax.tracker.objects import (
-    check_size,
+    check_frame,
+    check_labels,
     indices_of_labels,
     labels_of_indices,
     masks_of_indices,
@@ -117,8 +118,8 @@ class Tracker:
         Raises:
             InputError: the frame or the mask is not of `frame_size`, it has no object, or there are more than 16.
         """
-        check_size("frame", frame, self.frame_size)
-        check_size("mask", label_map, self.frame_size)
+        check_frame(frame, self.frame_size)
+        check_labels(label_map, self.frame_size)
         given = object_ids(np.asarray(label_map))
         ids = padded_ids([*given, *(value for value in dict.fromkeys(objects) if value not in given)])
         return self.start(variables, frame, label_map, ids, references=reference_bucket(references))
@@ -156,7 +157,12 @@ class Tracker:
 
         Returns:
             The new state, the label map in the given masks' ids, and the probability of each object.
+
+        Raises:
+            InputError: the frame is not a uint8 array of `frame_size`, or the state was used before.
         """
+        check_frame(frame, self.frame_size)
+        _check_fresh(state)
         return _step(variables, state, frame, tracker=self)
 
     def annotate(
@@ -184,8 +190,9 @@ class Tracker:
         Raises:
             InputError: the frame or the mask is not of `frame_size`, it has no object, or there are more than 16.
         """
-        check_size("frame", frame, self.frame_size)
-        check_size("mask", label_map, self.frame_size)
+        check_frame(frame, self.frame_size)
+        check_labels(label_map, self.frame_size)
+        _check_fresh(state)
         given = object_ids(np.asarray(label_map))
         state = with_room(self, variables, state, frame, label_map, given)
         return self.correct(variables, state, frame, label_map)
@@ -199,6 +206,13 @@ class Tracker:
     ) -> tuple[State, UInt8[Array, "h w"], Float[Array, "h w n"]]:
         """`annotate` of a state that has room: it looks at no value, so it can be traced."""
         return _annotate(variables, state, frame, label_map, tracker=self)
+
+
+def _check_fresh(state: State) -> None:
+    """Raises InputError where a state was donated already."""
+    box = state.box
+    if isinstance(box, jax.Array) and not isinstance(box, jax.core.Tracer) and box.is_deleted():
+        raise InputError("this state was handed to step before, which took it over: use the state that came back")
 
 
 def compiled_steps() -> int:

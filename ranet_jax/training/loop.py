@@ -6,7 +6,7 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -15,7 +15,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from ranet_jax.errors import InputError
-from ranet_jax.training.checkpoint import Checkpoints
+from ranet_jax.processes import ending_together
+from ranet_jax.training.checkpoint import Checkpoints, Position
 from ranet_jax.training.parallel import DataParallel
 from ranet_jax.training.reporting import Reporter
 from ranet_jax.training.step import TrainState
@@ -68,16 +69,22 @@ BatchChange = Callable[[int, dict[str, np.ndarray]], dict[str, np.ndarray]]
 """`(steps done, batch)` to the batch that the next step gets. A new shape compiles the step once more."""
 
 
+class _StoppedError(Exception):
+    """A signal arrived while nothing ran that had to be finished."""
+
+
 class StopSignal:
     """Turns the first SIGTERM or SIGINT into a request to stop after the running step; a second one acts at once.
 
-    Several processes have to stop after the same step, whichever of them was signalled. JAX agrees on one, but only if
-    its own handler gets the SIGTERM; SIGINT then does what it always does.
+    Waiting for a batch is no running step: a signal ends it. Several processes have to stop after the same step,
+    whichever of them was signalled. JAX agrees on one, but only if its own handler gets the SIGTERM; SIGINT then does
+    what it always does.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
         self._previous: dict[int, Any] = {}
+        self._waiting = False
 
     def __enter__(self) -> "StopSignal":
         for number in (signal.SIGTERM, signal.SIGINT) if jax.process_count() == 1 else ():
@@ -91,6 +98,19 @@ class StopSignal:
     def _request(self, number: int, _: FrameType | None) -> None:
         self.number = number
         signal.signal(number, self._previous[number])
+        if self._waiting:
+            raise _StoppedError
+
+    def next_batch(self, iterator: Iterator[Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray] | None:
+        """The iterator's next batch; None where a signal came first, after which the iterator is of no more use."""
+        self._waiting = True
+        try:
+            # Asked after the line above: a signal before it has only left its number.
+            return None if self.number is not None else next(iterator)
+        except _StoppedError:
+            return None
+        finally:
+            self._waiting = False
 
     def requested(self, step: int) -> bool:
         """Whether to stop after this step; all processes get the same answer."""
@@ -137,44 +157,67 @@ def run(
 
     Raises:
         NonFiniteLossError: the loss or its gradient is not finite; nothing is saved after that step.
-        InputError: the checkpoint in the folder belongs to another configuration, or a sample cannot be read.
+        InputError: the checkpoint in the folder belongs to another configuration or all are damaged, a sample cannot
+            be read, no sample can be made, or a checkpoint cannot be written.
     """
-    iterator = iter(batches)
-    state = step.place_state(checkpoints.restore(step.shared_state(step.place_state(state)), iterator))
+    with ending_together():
+        return _run(step, state, iter(batches), config, checkpoints, reporter, hooks or Hooks(), change)
+
+
+def _run(
+    step: DataParallel,
+    state: TrainState,
+    iterator: Any,
+    config: LoopConfig,
+    checkpoints: Checkpoints,
+    reporter: Callable[[int], Reporter],
+    hooks: Hooks,
+    change: BatchChange | None,
+) -> Outcome:
+    restored = checkpoints.restore(step.shared_state(step.place_state(state)), iterator)
+    state = step.place_state(restored.state)
     number = int(state.step)
-    hooks = hooks or Hooks()
     with reporter(number) as reports, StopSignal() as stop:
         if number:
             reports.message(f"continuing after step {number}")
         if number == config.steps:
             # The last process may have been killed between its last checkpoint and its export.
             _export(number, state, hooks)
-        meter = _Meter(config, reports, hooks)
+        meter = _Meter(config, reports, hooks, restored.sums)
+        # Of the last step, whatever an iterator that a signal interrupted has fetched since.
+        position = Position(iterator.get_state())
         while number < config.steps:
-            batch = next(iterator)
-            names = [str(name) for name in batch.get("name", ())]
-            arrays = {key: value for key, value in batch.items() if key != "name"}
-            if change is not None:
-                arrays = change(number, arrays)
-            placed = step.place_batch(arrays)
-            # Everything is on its devices: an implicit transfer here would be one in every step.
-            with jax.transfer_guard("disallow"):
-                state, metrics = step(state, placed)
-            number += 1
-            meter.add(number, metrics, names, len(arrays["valid"]))
+            batch = stop.next_batch(iterator)
+            if batch is not None:
+                arrays, names = _without_names(batch)
+                if change is not None:
+                    arrays = change(number, arrays)
+                placed = step.place_batch(arrays)
+                # Everything is on its devices: an implicit transfer here would be one in every step.
+                with jax.transfer_guard("disallow"):
+                    state, metrics = step(state, placed)
+                number += 1
+                meter.add(number, metrics, names, len(arrays["valid"]))
+                position = Position(iterator.get_state())
             stopping = stop.requested(number)
-            if stopping or number == config.steps or _due(number, config.checkpoint_every):
+            if number and (stopping or number == config.steps or _due(number, config.checkpoint_every)):
                 meter.flush()
-                checkpoints.save(step.shared_state(state), iterator)
+                checkpoints.save(step.shared_state(state), position, meter.sums)
             if stopping:
                 break
             with meter.paused():
                 _call_hooks(number, state, arrays, config, hooks, reports, meter)
         checkpoints.wait()
-        if number < config.steps:
+        if 0 < number < config.steps:
             # Whoever stops a run early may want to use what it has learned; the checkpoint comes first.
             _export(number, state, hooks)
     return Outcome(state, stop.number if number < config.steps else None)
+
+
+def _without_names(batch: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """What goes to the devices, and where each sample comes from."""
+    names = [str(name) for name in batch.get("name", ())]
+    return {key: value for key, value in batch.items() if key != "name"}, names
 
 
 class _Waiting(NamedTuple):
@@ -227,10 +270,10 @@ def _call_hooks(
 class _Meter:
     """Reads metrics `LAG` steps late, stops at a loss that is not finite, and reports averages and speed."""
 
-    def __init__(self, config: LoopConfig, reports: Reporter, hooks: Hooks):
+    def __init__(self, config: LoopConfig, reports: Reporter, hooks: Hooks, sums: Mapping[str, Sequence[float]]):
         self._config, self._reports, self._hooks = config, reports, hooks
         self._waiting: collections.deque[_Waiting] = collections.deque()
-        self._sums: dict[str, np.ndarray] = {}
+        self._sums = {name: np.array(values, np.float64) for name, values in sums.items()}
         self._samples = 0
         self._steps_timed = 0
         # Seconds spent on other things than training.
@@ -243,6 +286,11 @@ class _Meter:
         self._waiting.append(_Waiting(number, metrics, names, samples, time.perf_counter() - self._paused))
         while len(self._waiting) > LAG:
             self._read()
+
+    @property
+    def sums(self) -> dict[str, list[float]]:
+        """Total and count of each metric over the steps read since the last report."""
+        return {name: values.tolist() for name, values in self._sums.items()}
 
     def flush(self) -> None:
         """Reads all that is waiting: blocks until the last step is done."""

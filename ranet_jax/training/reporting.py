@@ -1,8 +1,11 @@
 """What a training run tells: a progress line, TensorBoard, and `metrics.jsonl`, from which curves are drawn."""
 
+import contextlib
 import json
+import os
 import pathlib
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,10 @@ import tensorboardX
 from jaxtyping import Float, UInt8
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
 
+from ranet_jax.errors import InputError
 from ranet_jax.io.atomic import atomic_file, make_folder
 
 _MASK_COLOUR = np.array((255, 60, 40), np.float32)
@@ -59,8 +65,9 @@ class Reporter:
         if not active:
             return
         self._file = make_folder(folder) / "metrics.jsonl"
-        _drop_after(self._file, first_step)
-        self._board = tensorboardX.SummaryWriter(str(pathlib.Path(folder) / "tensorboard"), purge_step=first_step)
+        with self._writing():
+            _drop_after(self._file, first_step)
+            self._board = _Board(make_folder(pathlib.Path(folder) / "tensorboard"), first_step)
         if self._console.is_terminal:
             columns = (MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"))
             self._progress = Progress(*columns, console=self._console)
@@ -71,19 +78,25 @@ class Reporter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._active:
-            self._board.close()
         if self._progress is not None:
             self._progress.stop()
+        if self._active:
+            with self._writing():
+                self._board.close()
 
     def scalars(self, step: int, values: Mapping[str, float], *, seconds_left: float | None = None) -> None:
-        """Reports values by name, such as "loss"; those of an evaluation are called "evaluation/..."."""
+        """Reports values by name, such as "loss"; those of an evaluation are called "evaluation/...".
+
+        Raises:
+            InputError: the files cannot be written.
+        """
         if not self._active:
             return
-        with self._file.open("a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in values.items():
-            self._board.add_scalar(name if "/" in name else f"train/{name}", value, step)
+        with self._writing():
+            _append(self._file, json.dumps({"step": step, **values}) + "\n")
+            for name, value in values.items():
+                self._board.add(tensorboardX.summary.scalar(name if "/" in name else f"train/{name}", value), step)
+            self._board.flush()
         line = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         if seconds_left is not None:
             line += f"  {_duration(seconds_left)} left"
@@ -95,14 +108,49 @@ class Reporter:
             self._progress.update(self._task, completed=step, description=line)
 
     def picture(self, step: int, picture: UInt8[np.ndarray, "height width 3"]) -> None:
-        """Puts a picture (see `progress_picture`) into TensorBoard."""
+        """Puts a picture (see `progress_picture`) into TensorBoard.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
         if self._active:
-            self._board.add_image("samples", picture, step, dataformats="HWC")
+            with self._writing():
+                self._board.add(tensorboardX.summary.image("samples", picture, dataformats="HWC"), step)
+                self._board.flush()
 
     def message(self, text: str) -> None:
         """Prints a line."""
         if self._active:
             self._console.print(text, highlight=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"{self._file.parent}: the reports cannot be written ({error.strerror or error}): make room or give "
+                "permission, then the same command continues"
+            ) from error
+
+
+class _Board:
+    """A file of TensorBoard's, written at once: `SummaryWriter` has a thread that a full disk ends, and then waits."""
+
+    def __init__(self, folder: pathlib.Path, first_step: int):
+        self._writer = EventsWriter(str(folder / "events"))
+        # What an interrupted run reported beyond its last checkpoint is hidden.
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._writer.write_event(event_pb2.Event(step=first_step + 1, session_log=start))
+
+    def add(self, summary: Any, step: int) -> None:
+        self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def progress_picture(
@@ -132,6 +180,19 @@ def progress_picture(
 def _overlay(images: np.ndarray, weight: Any) -> np.ndarray:
     share = 0.6 * np.asarray(weight, np.float32)[..., None]
     return (images * (1 - share) + _MASK_COLOUR * share).round().astype(np.uint8)
+
+
+def _append(file: pathlib.Path, line: str) -> None:
+    """Adds a line, whole or not at all."""
+    # Without a buffer, which would keep the rest of a line and add it once there is room.
+    with file.open("ab", buffering=0) as stream:
+        before, rest = stream.tell(), line.encode()
+        try:
+            while rest:
+                rest = rest[stream.write(rest) :]
+        except OSError:
+            os.ftruncate(stream.fileno(), before)
+            raise
 
 
 def _drop_after(file: pathlib.Path, step: int) -> None:

@@ -143,7 +143,7 @@ def test_own_data_are_parts_of_a_mixture(tmp_path):
     parts["own"].without = ("b",)
     data = data_fields(SampleConfig(size=(64, 96), max_objects=2), **parts)
     data.root = str(tmp_path)
-    mixture = open_mixture(data, batch_size=8, seed=0)
+    mixture = open_mixture(data, crop="frame", batch_size=8, seed=0)
     assert (
         mixture.description
         == (
@@ -153,7 +153,7 @@ def test_own_data_are_parts_of_a_mixture(tmp_path):
         )[:2]
     )
     batch = next(iter(mixture.batches.dataset))
-    assert batch["image"].shape == (8, 64, 96, 3)
+    assert batch["images"].shape == (8, 2, 64, 96, 3)
     assert batch["valid"].all()
     assert {str(name).split("/")[0] for name in batch["name"]} == {"cats", "a", "c"}
     for change, message in [
@@ -164,7 +164,7 @@ def test_own_data_are_parts_of_a_mixture(tmp_path):
         wrong = data.copy_and_resolve_references()
         wrong.parts.own.update(change)
         with pytest.raises(InputError, match=message):
-            open_mixture(wrong, batch_size=8, seed=0)
+            open_mixture(wrong, crop="frame", batch_size=8, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -183,9 +183,9 @@ def test_the_shared_photographs_give_samples(shared, name, count, partition):
     config = SampleConfig(size=(128, 224), crop="box", max_objects=3)
     samples = [static_pair(np.random.default_rng(i), source, 31 * i, config) for i in range(3)]
     for sample in samples:
-        assert sample["image"].shape == (128, 224, 3)
+        assert sample["images"].shape == (2, 128, 224, 3)
         assert sample["valid"][0]
-        assert set(np.unique(sample["template_labels"])) <= {0, 1, 2, 3}
+        assert set(np.unique(sample["labels"][0])) <= {0, 1, 2, 3}
     if partition:
         shares = np.bincount(source.labels(0).ravel(), minlength=256)[1:] / source.labels(0).size
         assert all(partition[0] <= share <= partition[1] for share in shares[shares > 0])

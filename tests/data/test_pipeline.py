@@ -1,10 +1,12 @@
 """The stream of batches: the same everywhere and after every restart, each image once an epoch, errors counted."""
 
 import collections
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
+from fabricated import blobs, picture
 
 from ranet_jax.data.config import PasteConfig, SampleConfig
 from ranet_jax.data.davis import DavisTree
@@ -35,11 +37,12 @@ def assert_same(ones, others):
 
 def test_batches_are_stacked_samples(videos):
     batch = take(batches([Part(videos, video_pair, CONFIG)]).dataset, 1)[0]
-    assert batch["image"].shape == (2, 32, 48, 3)
-    assert batch["labels"].shape == (2, 32, 48)
+    assert batch["images"].shape == (2, 2, 32, 48, 3)
+    assert batch["labels"].shape == (2, 2, 32, 48)
+    assert batch["previous_labels"].shape == (2, 32, 48)
     assert batch["valid"].shape == (2, 2)
-    assert batch["image"].dtype == np.uint8
-    assert all(isinstance(str(name), str) for name in batch["name"])
+    assert batch["images"].dtype == np.uint8
+    assert set(batch["name"]) <= {videos.name(i) for i in range(len(videos))}
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -94,7 +97,7 @@ def test_every_frame_once_an_epoch_in_a_new_order(videos):
 def test_samples_of_two_epochs_differ(videos):
     one = MemorySource([videos[0]])
     first, second = take(batches([Part(one, static_pair, CONFIG)], batch_size=1).dataset, 2)
-    assert np.any(first["image"] != second["image"])
+    assert np.any(first["images"] != second["images"])
 
 
 def test_mixture_follows_its_weights(videos):
@@ -125,6 +128,60 @@ def test_unreadable_files_stop_or_are_counted(davis_root, cut_off):
     (message,) = data.skipped.messages
     assert "walk/00001.jpg" in message
     assert data.skipped.messages[message] == data.skipped.unreadable
+
+
+def marked(labels, name="set"):
+    return MemorySource([picture(part, f"{name}/{i}") for i, part in enumerate(labels)], [len(labels)])
+
+
+NOTHING = np.zeros_like(blobs(1))
+POINT = NOTHING.copy()
+POINT[5, 5] = 1
+
+
+@pytest.mark.parametrize("sample", [static_pair, video_pair, clip])
+@pytest.mark.parametrize("process", [0, 1])
+def test_a_source_without_an_object_is_an_error_that_names_it(sample, process):
+    parts = [Part(marked([NOTHING] * 5, "bare"), sample, CONFIG)]
+    with pytest.raises(InputError, match=r"5 images \(bare/0 to bare/4\): the last tried shows no object"):
+        next(iter(batches(parts, process, 2).dataset))
+
+
+def test_an_empty_part_of_a_mixture_is_named(videos):
+    parts = [Part(videos, static_pair, CONFIG), Part(marked([NOTHING] * 3, "bare"), static_pair, CONFIG, 0.5)]
+    with pytest.raises(InputError, match=r"3 images \(bare/0 to bare/2\)"):
+        take(batches(parts).dataset, 1000)
+
+
+def test_objects_too_small_for_any_sample_are_an_error_that_tells_the_size():
+    parts = [Part(marked([POINT] * 4), static_pair, dataclasses.replace(CONFIG, size=(8, 8), paste=PasteConfig(0.0)))]
+    with pytest.raises(InputError, match="none that is left at 8x8"):
+        take(batches(parts).dataset, 1000)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_one_good_image_among_many_is_enough(count):
+    """Of 300, each process sees it once in so many epochs; the threads count in any order."""
+    source = MemorySource([picture(blobs(1) if i == 120 else NOTHING, f"set/{i}") for i in range(300)])
+    stream = batches([Part(source, static_pair, CONFIG)], count - 1, count, batch_size=1, threads=4).dataset
+    assert [str(batch["name"][0]) for batch in take(stream, 8)] == ["set/120"] * 8
+
+
+def test_masks_over_the_whole_frame_and_single_annotated_frames_give_samples():
+    for sample in (static_pair, video_pair, clip):
+        for source in (marked([NOTHING + 1] * 3), marked([blobs(1)]), marked([NOTHING, blobs(1), NOTHING])):
+            batch = take(batches([Part(source, sample, CONFIG)]).dataset, 1)[0]
+            assert batch["valid"].any(axis=1).all()
+
+
+def test_where_no_file_can_be_read_skipping_ends_with_one_of_them(davis_root, cut_off):
+    tree = DavisTree(davis_root, 2017)
+    source = davis_videos(tree, tree.sequences("train"))
+    for i in range(len(source)):
+        cut_off(source.file(i).image)
+    data = batches([Part(source, static_pair, SampleConfig(size=(32, 48)))], batch_size=1, on_error="skip")
+    with pytest.raises(InputError, match=r"6 images \(.*walk/00000 to .*swim/00001\): .* unreadable file .*\.jpg"):
+        next(iter(data.dataset))
 
 
 def test_samples_without_an_object_are_counted(videos):

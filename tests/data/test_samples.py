@@ -31,7 +31,7 @@ PLAIN = SampleConfig(
 )
 FULL = SampleConfig(size=(64, 112), max_objects=3, rollout=2, paste=PasteConfig(0.5))
 FULL_BOX = dataclasses.replace(FULL, crop="box")
-PAIR_KEYS = ["template_image", "template_labels", "image", "labels", "previous_labels", "valid", "name"]
+PAIR_KEYS = ["images", "labels", "name", "previous_labels", "valid"]
 
 
 def rng_of(seed: int) -> np.random.Generator:
@@ -40,17 +40,17 @@ def rng_of(seed: int) -> np.random.Generator:
 
 def check_pair(sample, config):
     height, width = config.size
-    for key in ("template_image", "image", *(["next_image"] if config.rollout == 2 else [])):
-        assert sample[key].shape == (height, width, 3)
-        assert sample[key].dtype == np.uint8
+    assert sample["images"].shape == (1 + config.rollout, height, width, 3)
+    assert sample["labels"].shape == (1 + config.rollout, height, width)
+    assert sample["previous_labels"].shape == (height, width)
     count = int(sample["valid"].sum())
     assert sample["valid"].shape == (config.max_objects,)
     assert list(sample["valid"]) == [i < count for i in range(config.max_objects)]
-    for key in ("template_labels", "labels", "previous_labels", *(["next_labels"] if config.rollout == 2 else [])):
-        assert sample[key].shape == (height, width)
+    assert sample["images"].dtype == np.uint8
+    for key in ("labels", "previous_labels"):
         assert sample[key].dtype == np.uint8
         assert sample[key].max() <= count
-    ids, counts = np.unique(sample["template_labels"], return_counts=True)
+    ids, counts = np.unique(sample["labels"][0], return_counts=True)
     assert list(ids[ids > 0]) == list(range(1, count + 1))
     assert count >= 1
     assert counts[ids > 0].min() >= config.minimum_pixels
@@ -73,17 +73,17 @@ def test_pairs_are_well_formed_and_repeatable(videos, make, config, seed, index)
 
 
 def test_keys(videos, rng):
-    assert sorted(video_pair(rng, videos, 0, PLAIN)) == sorted(PAIR_KEYS)
-    both = dataclasses.replace(PLAIN, rollout=2)
-    assert sorted(static_pair(rng, videos, 0, both)) == sorted([*PAIR_KEYS, "next_image", "next_labels"])
+    """Those of a clip, and of a pair the previous mask besides: one way to say what is trained on."""
+    assert sorted(video_pair(rng, videos, 0, PLAIN)) == PAIR_KEYS
+    assert sorted(static_pair(rng, videos, 0, dataclasses.replace(PLAIN, rollout=2))) == PAIR_KEYS
+    assert sorted([*clip(rng, videos, 0, PLAIN), "previous_labels"]) == PAIR_KEYS
 
 
 def test_static_pair_without_transformation_is_the_image(videos, rng):
     sample = static_pair(rng, videos, 11, PLAIN)
-    for key in ("template_image", "image"):
-        np.testing.assert_array_equal(sample[key], videos[11].image)
-    for key in ("template_labels", "labels", "previous_labels"):
-        np.testing.assert_array_equal(sample[key], videos[11].labels)
+    np.testing.assert_array_equal(sample["images"], np.stack([videos[11].image] * 2))
+    np.testing.assert_array_equal(sample["labels"], np.stack([videos[11].labels] * 2))
+    np.testing.assert_array_equal(sample["previous_labels"], videos[11].labels)
     assert sample["name"] == "third/1"
 
 
@@ -98,13 +98,13 @@ def test_video_pair_takes_the_frames_it_should(videos):
     seen = set()
     for seed in range(200):
         sample = video_pair(rng_of(seed), videos, 3, config)
-        assert which(sample["labels"]) == 3
-        template, previous = which(sample["template_labels"]), which(sample["previous_labels"])
-        following = which(sample["next_labels"])
+        assert which(sample["labels"][1]) == 3
+        template, previous = which(sample["labels"][0]), which(sample["previous_labels"])
+        following = which(sample["labels"][2])
         assert template != 3
         assert 1 <= abs(previous - 3) <= 2
         assert following - 3 == (1 if previous < 3 else -1)
-        np.testing.assert_array_equal(sample["next_image"], COLOURS[sample["next_labels"]])
+        np.testing.assert_array_equal(sample["images"][2], COLOURS[sample["labels"][2]])
         seen.add((template, previous))
     assert len(seen) == 5 * 4
 
@@ -121,8 +121,8 @@ def test_template_is_never_empty(videos):
     for seed in range(40):
         for index in (7, 8):
             sample = video_pair(rng_of(seed), videos, index, PLAIN)
-            assert sample["template_labels"].any()
-            assert not sample["labels"].any()
+            assert sample["labels"][0].any()
+            assert not sample["labels"][1].any()
 
 
 def test_nothing_to_see_is_no_sample(rng):
@@ -137,7 +137,7 @@ def test_objects_beyond_the_maximum_are_background(videos):
     for seed in range(30):
         sample = static_pair(rng_of(seed), videos, 10, config)
         assert list(sample["valid"]) == [True]
-        colour = np.unique(sample["image"][sample["labels"] == 1], axis=0)
+        colour = np.unique(sample["images"][1][sample["labels"][1] == 1], axis=0)
         assert len(colour) == 1
         chosen.add(tuple(int(c) for c in colour[0]))
     assert chosen == {tuple(int(c) for c in COLOURS[i]) for i in (1, 2, 3)}
@@ -148,7 +148,7 @@ def test_objects_that_the_template_lacks_are_background(rng):
     both = picture(blobs(2))
     videos = MemorySource([one, both], [2])
     sample = video_pair(rng, videos, 1, PLAIN)
-    np.testing.assert_array_equal(sample["labels"], blobs(2) == 2)  # id 2 alone is object 1
+    np.testing.assert_array_equal(sample["labels"][1], blobs(2) == 2)  # id 2 alone is object 1
     assert list(sample["valid"]) == [True, False, False]
 
 
@@ -161,15 +161,15 @@ def test_images_and_labels_stay_aligned(videos, crop, seed):
     """With everything on but colours, a pixel well inside an object has its colour in every frame."""
     config = dataclasses.replace(FULL, crop=crop, colour=NO_COLOUR, colour_each=NO_COLOUR, max_objects=3)
     sample = video_pair(rng_of(seed), videos, 11, config)
-    for image, labels in (("template_image", "template_labels"), ("image", "labels"), ("next_image", "next_labels")):
-        label_map = sample[labels]
+    assert len(sample["images"]) == 3
+    for image, label_map in zip(sample["images"], sample["labels"], strict=True):
         same = np.ones(label_map.shape, bool)
         for axis in (0, 1):
             for shift in (-2, -1, 1, 2):
                 same &= np.roll(label_map, shift, axis) == label_map
         known = {tuple(int(c) for c in colour) for colour in COLOURS}
         for label in range(1, 4):
-            inside = sample[image][same & (label_map == label)]
+            inside = image[same & (label_map == label)]
             # Resampling smooths an object's rim by a pixel or two: most of what is inside is pure.
             pure = [tuple(int(c) for c in colour) in known for colour in inside]
             assert np.mean(pure or [1.0]) > 0.5
@@ -180,19 +180,19 @@ def test_images_and_labels_stay_aligned(videos, crop, seed):
 def test_padding_keeps_its_colour(videos):
     config = dataclasses.replace(FULL, size=(96, 96), geometry=STILL, paste=PasteConfig(0.0))
     sample = static_pair(rng_of(0), videos, 0, config)
-    assert not sample["image"][:15].any()
-    assert sample["image"][25:-25].any()
+    assert not sample["images"][1][:15].any()
+    assert sample["images"][1][25:-25].any()
     away = GeometryConfig(0.0, 0.0, (0.3, 0.3), 0.0, 0.0)
     sample = static_pair(rng_of(0), videos, 0, dataclasses.replace(config, crop="box", geometry=away))
-    np.testing.assert_array_equal(sample["image"][0, 0], MEAN_COLOUR)
+    np.testing.assert_array_equal(sample["images"][1][0, 0], MEAN_COLOUR)
 
 
 def test_box_crop_shows_the_object_large(videos):
     config = dataclasses.replace(PLAIN, crop="box", max_objects=1, box=BoxConfig((1.5, 1.5), 0.0))
     for seed in range(10):
         sample = video_pair(rng_of(seed), videos, 2, config)
-        for key in ("template_labels", "previous_labels"):
-            rows, columns = np.nonzero(sample[key])
+        for labels in (sample["labels"][0], sample["previous_labels"]):
+            rows, columns = np.nonzero(labels)
             extent = max((np.ptp(rows) + 1) / 60, (np.ptp(columns) + 1) / 96)
             assert extent == pytest.approx(1 / 1.5, abs=0.05)
 
@@ -202,14 +202,14 @@ def test_box_crop_when_the_object_appears(videos):
     config = dataclasses.replace(PLAIN, crop="box", previous_gap=1)
     sample = video_pair(rng_of(0), videos, 9, config)
     assert not sample["previous_labels"].any()
-    assert np.count_nonzero(sample["labels"]) > 0.1 * 60 * 96
+    assert np.count_nonzero(sample["labels"][1]) > 0.1 * 60 * 96
 
 
 def test_previous_mask_is_perturbed_alone(videos):
     config = dataclasses.replace(PLAIN, perturbation=PerturbationConfig(empty=1.0))
     sample = video_pair(rng_of(0), videos, 0, config)
     assert not sample["previous_labels"].any()
-    assert sample["labels"].any()
+    assert sample["labels"][1].any()
 
 
 def paste_config(**fields):
@@ -228,7 +228,7 @@ def test_pasted_distractor_is_background_and_may_cover(videos):
     for seed in range(30):
         sample = video_pair(rng_of(seed), videos, 0, config)
         assert list(sample["valid"]) == [True, False, False]
-        covered += np.count_nonzero(sample["labels"]) < np.count_nonzero(blobs(1))
+        covered += np.count_nonzero(sample["labels"][1]) < np.count_nonzero(blobs(1))
     assert covered
 
 
@@ -236,14 +236,14 @@ def test_donor_behind_leaves_the_object_whole(videos):
     config = paste_config(as_object=1.0, behind=1.0)
     for seed in range(20):
         sample = video_pair(rng_of(seed), videos, 0, config)
-        np.testing.assert_array_equal(sample["labels"] == 1, blobs(1) == 1)
+        np.testing.assert_array_equal(sample["labels"][1] == 1, blobs(1) == 1)
 
 
 def test_no_room_for_a_pasted_object(videos):
     config = dataclasses.replace(paste_config(as_object=1.0), max_objects=1)
     for seed in range(10):
         sample = video_pair(rng_of(seed), videos, 0, config)
-        colours = np.unique(sample["image"][sample["labels"] == 1], axis=0)
+        colours = np.unique(sample["images"][1][sample["labels"][1] == 1], axis=0)
         assert (colours == COLOURS[1]).all(axis=1).any()
 
 

@@ -10,27 +10,33 @@ from eval.benchmarks import against, roofline
 from ranet_jax.errors import InputError
 from ranet_jax.evaluation import speed, tracking_speed
 from ranet_jax.networks import RANetConfig
-from ranet_jax.weights import initial_variables
+from ranet_jax.tracker import TrackerConfig
+from ranet_jax.weights import Checkpoint, initial_variables
+
+
+def micro_checkpoint():
+    config = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6))
+    return Checkpoint("micro", config, TrackerConfig.lite(), initial_variables(config), {})
 
 
 @pytest.mark.slow
 def test_a_step_is_held_against_what_bounds_it(monkeypatch, capsys):
     monkeypatch.setattr(roofline, "PASSED_FLOATS", 2**16)
-    config = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6))
-    variables = initial_variables(config)
-    one, two = (roofline.bound_step(config, variables, videos=videos, repeats=2) for videos in (1, 2))
+    micro = micro_checkpoint()
+    one, two = (roofline.bound_step(micro, videos=videos, repeats=2) for videos in (1, 2))
     assert one.seconds > 0
     assert 1.5 < two.operations / one.operations < 2.5
     assert 1.2 < two.traffic / one.traffic < 2.5
     assert one.roof == min(one.product_rate, one.intensity * one.memory_rate)
-    roofline.print_roofline("micro", config, variables, 1)
+    roofline.print_roofline(micro, 1)
     assert len(capsys.readouterr().out.splitlines()) == 3
-    roofline.print_lockstep("micro", config, variables, (1,), 1)
+    roofline.print_lockstep(micro, (1,), 1)
     assert capsys.readouterr().out.endswith("skipped, as this machine has no accelerator\n")
 
 
 TRACKER = """
     import time
+    from types import SimpleNamespace
     import jax.numpy as jnp
 
     class Tracker:
@@ -46,28 +52,34 @@ TRACKER = """
         return Tracker()
 """
 WEIGHTS = """
-    from types import SimpleNamespace
-
     def load_checkpoint(name):
         print("this is no answer")
-        return SimpleNamespace(config="config", variables={"weights": 1.0})
+        fields = {fields}
+        return SimpleNamespace(config="config", variables={{"weights": 1.0}}, **fields)
 """
 
 
-def checkout(root, layout, seconds):
-    """A library that has no more than the worker asks for, its tracker where one of the layouts has it."""
+def checkout(root, module, seconds):
+    """A library that has no more than the worker asks for: its tracker in a module, or, without one, a checkpoint's."""
     package = root / "ranet_jax"
-    (package / layout[0]).mkdir(parents=True)
+    package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    (package / layout[0] / "__init__.py").touch()
-    (package / layout[0] / f"{layout[1]}.py").write_text(textwrap.dedent(TRACKER.format(seconds=seconds)))
-    (package / "weights.py").write_text(textwrap.dedent(WEIGHTS))
+    tracker, weights = (textwrap.dedent(text) for text in (TRACKER, WEIGHTS))
+    tracker = tracker.format(seconds=seconds)
+    if module is None:
+        own = "{'tracker_for': lambda size: make_tracker('config', size)}"
+        (package / "weights.py").write_text(tracker + weights.format(fields=own))
+        return root
+    (package / module[0]).mkdir()
+    (package / module[0] / "__init__.py").touch()
+    (package / module[0] / f"{module[1]}.py").write_text(tracker)
+    (package / "weights.py").write_text("from types import SimpleNamespace\n" + weights.format(fields={}))
     return root
 
 
 def test_another_checkout_of_an_older_layout_is_timed_by_turns(tmp_path, monkeypatch, capsys):
     there = checkout(tmp_path / "there", ("tracking", "tracker"), 0.004)
-    here = checkout(tmp_path / "here", ("tracker", "make"), 0.002)
+    here = checkout(tmp_path / "here", None, 0.002)
     monkeypatch.setattr(against, "ROOT", here)
     monkeypatch.setattr(against, "SETTLING", 0.0)
     found = against.compare(there, "lite", [1, 3], steps=7)
@@ -99,15 +111,14 @@ def test_rectangles_of_noise_are_objects_of_every_size():
 
 @pytest.mark.slow
 def test_steps_are_timed_and_counted(capsys):
-    config = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6))
-    variables = initial_variables(config)
-    tracking_speed.print_steps("micro", config, variables, [1, 7], 2, frame_size=(48, 80))
+    micro = micro_checkpoint()
+    tracking_speed.print_steps(micro, [1, 7], 2, frame_size=(48, 80))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("micro: frames 48x80, network input 64x96, ")
     assert [line.split()[:2] for line in lines[2:]] == [["1", "1"], ["7", "8"]]
     assert all(float(line.split()[2]) > 0 for line in lines[2:])
     with pytest.raises(InputError, match="17 objects: a tracker has room for 16"):
-        tracking_speed.print_steps("micro", config, variables, [17], 1)
+        tracking_speed.print_steps(micro, [17], 1)
 
 
 def test_what_is_compiled_on_the_way_is_told():

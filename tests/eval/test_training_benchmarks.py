@@ -5,6 +5,7 @@ import json
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import pytest
 
 from eval.benchmarks import __main__ as benchmark
@@ -16,7 +17,7 @@ from eval.benchmarks.scaling import Scaling, Setting
 from eval.benchmarks.training_memory import BatchFit, device_memory, fit_batch_size
 from eval.benchmarks.training_speed import StepReport, measure_training_step
 from eval.benchmarks.training_split import StepSplit, measure_split
-from eval.benchmarks.training_step import expected_state, noise, noise_pairs
+from eval.benchmarks.training_step import expected_state, noise, noise_clips
 from ranet_jax.training.options import load_config
 from ranet_jax.training.recipe import open_step
 
@@ -123,7 +124,7 @@ def test_every_table_has_its_rows(capsys, monkeypatch, tmp_path):
     flags = ("--batch-sizes", "--memory", "1", "--train", "--objects", "1,3", "--batch", "2")
     assert benchmark.main(["--split", str(tmp_path), "--scaling", str(tmp_path), *flags]) == 0
     out = capsys.readouterr().out
-    assert "clips of 12 on each" in out
+    assert "2 samples of 12 frames on each of 4" in out
     assert " 98%" in out
     assert out.count("the largest that fits") == 2
     steps = [line.split() for line in out.splitlines() if line.endswith(" -")]
@@ -151,7 +152,7 @@ def test_wrong_arguments_are_one_line(capsys, arguments, message):
 @pytest.mark.slow
 def test_a_step_is_split(shared):
     found = measure_split(_micro(), shared("data/DAVIS"), 1, repeats=1, seconds=0.1)
-    assert (found.devices, found.batch_size, found.clip_length) == (4, 1, 0)
+    assert (found.devices, found.batch_size, found.frames) == (4, 1, 2)
     assert found.operations > 1e6
     assert min(found.input, found.forward, found.optimizer, found.all_reduce, found.whole, found.loop.seconds) > 0
 
@@ -164,11 +165,14 @@ def test_two_processes_share_the_input(shared):
 
 
 def test_noise_is_a_valid_batch():
-    batch = noise_pairs(2, 3, (64, 96))
-    assert batch["image"].shape == (2, 64, 96, 3)
+    batch = noise_clips(2, 4, 3, (64, 96))
+    assert batch["images"].shape == (2, 4, 64, 96, 3)
+    assert batch["labels"].shape == (2, 4, 64, 96)
     assert batch["valid"].shape == (2, 3)
-    for name in ("template_labels", "labels", "previous_labels"):
-        assert set(batch[name].ravel().tolist()) == {0, 1, 2, 3}
+    assert batch["valid"].all()
+    for clip in batch["labels"]:
+        for labels in clip:
+            assert set(np.unique(labels)) == {0, 1, 2, 3}
 
 
 @pytest.mark.slow
@@ -176,4 +180,4 @@ def test_a_training_step_is_measured_for_any_number_of_objects():
     one, two = (measure_training_step(_micro(), 2, objects, repeats=2) for objects in (1, 2))
     assert one.seconds > 0
     assert 1e6 < one.operations < two.operations < 2 * one.operations
-    assert one.compiled_bytes > sum(x.nbytes for x in noise_pairs(2, 1, (64, 96)).values())
+    assert one.compiled_bytes > sum(x.nbytes for x in noise_clips(2, 2, 1, (64, 96)).values())

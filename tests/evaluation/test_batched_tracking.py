@@ -21,6 +21,7 @@ from ranet_jax.evaluation.shares import Group, make_groups, over_devices, share_
 from ranet_jax.io.masks import read_label_map
 from ranet_jax.networks import RANetConfig
 from ranet_jax.runtime.batched import compiled_steps
+from ranet_jax.tracker import TrackerConfig
 from ranet_jax.weights import initial_variables, load_checkpoint, save_checkpoint
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -39,7 +40,7 @@ def network(tmp_path):
     config = RANetConfig.lite(
         backbone="resnet_micro", input_size=(32, 64), template_grid=(2, 4), kept_maps=8, matching_features=16
     )
-    save_checkpoint(tmp_path / "net", config, initial_variables(config))
+    save_checkpoint(tmp_path / "net", config, TrackerConfig.lite(), initial_variables(config))
     return tmp_path / "net"
 
 

@@ -8,6 +8,7 @@ from ranet_jax.commands.evaluate import main
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.evaluation import tracking
 from ranet_jax.networks import RANetConfig
+from ranet_jax.tracker import TrackerConfig
 from ranet_jax.weights import initial_variables, load_checkpoint, save_checkpoint
 
 SIZE = (48, 80)
@@ -19,7 +20,7 @@ def network(tmp_path):
     config = RANetConfig.lite(
         backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6), kept_maps=16, matching_features=16
     )
-    save_checkpoint(tmp_path / "net", config, initial_variables(config))
+    save_checkpoint(tmp_path / "net", config, TrackerConfig.lite(), initial_variables(config))
     return tmp_path / "net"
 
 

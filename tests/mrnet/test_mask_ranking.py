@@ -75,7 +75,7 @@ def select(cosines, masks, frames, exists=None):
     masks = jnp.asarray(masks, jnp.float32)[None, None, :, None]
     similarities = jnp.asarray(cosines, jnp.float32)[None, None, :, None] * masks
     exists = jnp.ones(len(frames), bool) if exists is None else jnp.asarray(exists)
-    return choose(similarities, masks, jnp.asarray(frames, jnp.int32), exists)
+    return choose(similarities, masks, jnp.asarray(frames, jnp.int32), exists[None, None])
 
 
 def test_a_big_wrong_mask_does_not_win_by_its_size():
@@ -111,7 +111,7 @@ def test_an_object_that_vanished_falls_back_to_frame_0_without_nan(first):
 def test_gradients_of_empty_and_zero_inputs_are_finite():
     def total(feature, mask):
         similarity = similarity_map(feature, feature, mask)
-        selected = choose(similarity[:, :, None], mask[:, :, None], jnp.zeros(1, jnp.int32), jnp.ones(1, bool))
+        selected = choose(similarity[:, :, None], mask[:, :, None], jnp.zeros(1, jnp.int32), jnp.ones((1, 1, 1), bool))
         return jnp.sum(selected.similarity) + jnp.sum(selected.score)
 
     gradients = jax.grad(total, argnums=(0, 1))(jnp.zeros((1, 1, 2, 2, 3)), jnp.zeros((1, 1, 2, 2)))
@@ -120,8 +120,32 @@ def test_gradients_of_empty_and_zero_inputs_are_finite():
 
 def test_objects_choose_for_themselves():
     similarities = jnp.asarray([[[0.2, 0.7], [0.9, 0.1]]])[..., None, None]
-    selected = choose(similarities, jnp.ones((1, 2, 2, 1, 1)), jnp.asarray([0, 3], jnp.int32), jnp.ones(2, bool))
+    frames, exists = jnp.asarray([0, 3], jnp.int32), jnp.ones((1, 2, 2), bool)
+    selected = choose(similarities, jnp.ones((1, 2, 2, 1, 1)), frames, exists)
     np.testing.assert_array_equal(selected.frame, [[3, 0]])
+
+
+def test_each_object_has_the_references_that_give_its_mask():
+    """Two references, 0 and 9, and one recent frame: the best that an object does not have is not its own."""
+    similarities = jnp.broadcast_to(jnp.asarray([0.5, 0.9, 0.7]), (1, 3, 3))[..., None, None]
+    exists = jnp.asarray([[[True, True, True], [True, False, True], [False, True, True]]])
+    frames, masks = jnp.asarray([0, 9, 10], jnp.int32), jnp.ones((1, 3, 3, 1, 1))
+    np.testing.assert_array_equal(choose(similarities, masks, frames, exists).frame, [[9, 10, 9]])
+
+
+@pytest.mark.parametrize(("exists", "fallback"), [([True, True, True], 0), ([False, True, True], 9)])
+def test_an_object_nowhere_to_be_seen_falls_back_to_its_first_reference(exists, fallback):
+    """Whether that is the video's or not; one that only others have cannot be."""
+    selected = select([[0.9], [-0.5], [0.8]], [[0], [0], [0]], [0, 9, 10], exists)
+    assert int(selected.frame[0, 0]) == fallback
+    assert np.asarray(selected.eligible)[0, 0].tolist() == [value == fallback for value in (0, 9, 10)]
+
+
+def test_padding_with_no_candidate_at_all_is_no_nan():
+    selected = select([[0.9], [0.5]], [[0], [0]], [0, 1], [False, False])
+    assert int(selected.frame[0, 0]) == 0
+    assert all(np.isfinite(np.asarray(x, np.float32)).all() for x in selected)
+    np.testing.assert_array_equal(selected.mask, 0)
 
 
 def test_the_average_similarity_is_over_the_objects_that_exist():

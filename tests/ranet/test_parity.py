@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from ranet_jax.backbones import normalise
-from ranet_jax.networks import Features, RANet, RANetConfig, Template
+from ranet_jax.networks import RANet, RANetConfig
 from ranet_jax.ranet.correlation import correlate
+from ranet_jax.ranet.network import Features, Memory
 from ranet_jax.ranet.ranking import Ranked, branch_weights, select_maps
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("optimized")]
@@ -28,7 +29,7 @@ def case(request):
 
 @functools.cache
 def features_function() -> Any:
-    return jax.jit(lambda variables, image: RANet(CONFIGS["single"]).apply(variables, image, method="features"))
+    return jax.jit(lambda variables, image: RANet(CONFIGS["single"]).apply(variables, image, method="encode"))
 
 
 def features(variables, frame):
@@ -40,17 +41,16 @@ def one_hot(labels):
     return jnp.asarray((labels[None, ..., None] == np.arange(1, count + 1)).astype(np.float32))
 
 
-def golden_template(case, mode):
-    """The golden template feature with our weights of its mask."""
+def golden_memory(case, mode):
+    """The golden template feature as a reference, with our weights of its mask."""
     masks = one_hot(case.template_labels[mode])
     prefix = "multi_" if f"{mode}_template_feature" in case.golden else ""
     feature = case.golden[f"{prefix}template_feature"]
     matching = jnp.asarray(feature.transpose(1, 2, 0)[None])
-    template = RANet(CONFIGS[mode]).apply(
-        case.variables, Features((), matching), masks, method="template_from_features"
-    )
-    np.testing.assert_allclose(template.feature, matching.reshape(1, 405, 512), atol=1e-6)
-    return template
+    memory = RANet(CONFIGS[mode]).apply(case.variables, Features((), matching), masks, method="remember")
+    np.testing.assert_allclose(memory.feature, matching.reshape(1, 405, 512), atol=1e-6)
+    assert memory.known.all()
+    return memory
 
 
 def golden_matching(case):
@@ -67,20 +67,20 @@ def golden_order(case, mode):
 
 def test_matching_features(case):
     template = features(case.variables, case.template_frame)
-    pooled = jax.jit(lambda v, m, k: RANet(CONFIGS["single"]).apply(v, m, k, method="template_from_features"))(
+    remembered = jax.jit(lambda v, seen, masks: RANet(CONFIGS["single"]).apply(v, seen, masks, method="remember"))(
         case.variables, template, one_hot(case.template_labels["single"])
     )
     expected = case.golden["template_feature"].reshape(512, 405).T
-    np.testing.assert_allclose(pooled.feature[0], expected, atol=2e-4)
+    np.testing.assert_allclose(remembered.feature[0], expected, atol=2e-4)
     current = features(case.variables, case.current_frame)
     np.testing.assert_allclose(current.matching[0], case.golden["current_feature"].transpose(1, 2, 0), atol=2e-4)
 
 
 @pytest.mark.parametrize("mode", ["single", "multi"])
 def test_scores_and_order(case, mode):
-    template = golden_template(case, mode)
-    ranked, intermediates = jax.jit(lambda v, t, m: RANet(CONFIGS[mode]).apply(v, t, m, method="_rank"))(
-        case.variables, template, golden_matching(case)
+    memory = golden_memory(case, mode)
+    ranked, intermediates = jax.jit(lambda v, m, f: RANet(CONFIGS[mode]).apply(v, m, f, method="rank"))(
+        case.variables, memory, golden_matching(case)
     )
     order, score = golden_order(case, mode)
     np.testing.assert_allclose(ranked.score[0], score, atol=2e-5)
@@ -91,15 +91,31 @@ def test_scores_and_order(case, mode):
         np.testing.assert_allclose(raw[1], case.golden["rank_score_bg"], atol=1e-4)
 
 
-def maps_of_order(template: Template, matching, order, mode):
+@pytest.mark.parametrize("mode", ["single", "multi"])
+def test_a_second_place_for_a_reference_that_never_comes_changes_nothing(case, mode):
+    """Room for two, one given: the golden ranking all the same."""
+    one = golden_memory(case, mode)
+    pad = lambda x: jnp.pad(x, ((0, 0), (0, x.shape[1]), (0, 0)))
+    two = Memory(pad(one.feature), pad(one.weights), pad(one.known))
+    ranked, _ = jax.jit(lambda v, m, f: RANet(CONFIGS[mode]).apply(v, m, f, method="rank"))(
+        case.variables, two, golden_matching(case)
+    )
+    order, score = golden_order(case, mode)
+    np.testing.assert_allclose(ranked.score[0], score, atol=2e-5)
+    # Labels lie one after another among all positions, in which the second reference has its own.
+    expected = order % 405 + order // 405 * 810
+    np.testing.assert_array_equal(np.where(score > 0, ranked.order[0], -1), np.where(score > 0, expected, -1))
+
+
+def maps_of_order(memory: Memory, matching, order, mode):
     """The kept maps that a golden order names."""
-    similarity = correlate(template.feature, matching)
-    labels = jnp.swapaxes(template.weights, 1, 2)[0]
+    similarity = correlate(memory.feature, matching)
+    labels = jnp.swapaxes(memory.weights, 1, 2)[0]
     maps = []
     for i in range(order.shape[0]):
         others = [label for label in range(labels.shape[0]) if label != i + 1]
         if mode == "single":
-            foreground, background = branch_weights(template.weights, "single")[0, i]
+            foreground, background = branch_weights(memory.weights, memory.known, CONFIGS[mode])[0, i]
         else:
             foreground, background = labels[i + 1], labels[jnp.asarray(others)].reshape(-1)
         weights = jnp.stack([foreground[order[i, 0]], background[order[i, 1]]])
@@ -109,12 +125,12 @@ def maps_of_order(template: Template, matching, order, mode):
 
 @pytest.mark.parametrize("mode", ["single", "multi"])
 def test_merge_decoder_and_probability(case, mode):
-    template, matching = golden_template(case, mode), golden_matching(case)
+    memory, matching = golden_memory(case, mode), golden_matching(case)
     order, score = golden_order(case, mode)
-    maps = maps_of_order(template, matching, order, mode)
+    maps = maps_of_order(memory, matching, order, mode)
     ranked = Ranked(maps, jnp.asarray(order)[None], jnp.asarray(score)[None])
     pyramid = features(case.variables, case.current_frame).pyramid
-    logits, intermediates = jax.jit(lambda v, p, r, m: RANet(CONFIGS[mode]).apply(v, p, r, m, None, method="_decode"))(
+    logits, intermediates = jax.jit(lambda v, p, r, m: RANet(CONFIGS[mode]).apply(v, p, r, m, method="decode"))(
         case.variables, pyramid, ranked, one_hot(case.previous_labels[mode])
     )
     logits = np.asarray(logits[0])

@@ -1,5 +1,6 @@
 """MRNet's recipes: their fields build, the curriculum cuts clips, and the real recipe, shrunk, runs and continues."""
 
+import dataclasses
 import functools
 import json
 import operator
@@ -20,10 +21,12 @@ from ranet_jax.errors import InputError
 from ranet_jax.mrnet.network import MRNet
 from ranet_jax.networks import MRNetConfig
 from ranet_jax.recipes.mrnet_ablations import CHANGES
+from ranet_jax.tracker import TrackerConfig
 from ranet_jax.training.loop import LoopConfig
 from ranet_jax.training.optimizer import OptimizerConfig
 from ranet_jax.training.options import build, load_config, override
-from ranet_jax.training.programs import PROGRAMS, curriculum
+from ranet_jax.training.programs import curriculum
+from ranet_jax.training.recipe import configs_of, open_step
 from ranet_jax.training.run import Options, decisive, start_variables, train
 from ranet_jax.weights import load_checkpoint
 
@@ -38,12 +41,16 @@ RECIPES = (
 @pytest.mark.parametrize("name", RECIPES)
 def test_fields_build(name):
     config = load_config(name)
-    model = MRNetConfig.from_dict(config.model.to_dict())
+    model, tracker, objective = configs_of(config)
+    assert isinstance(model, MRNetConfig)
+    assert tracker == dataclasses.replace(TrackerConfig.mrnet(), presence=tracker.presence)
+    assert not objective.presence, "trained on all that is predicted"
     sample = build(SampleConfig, config.data.sample)
     assert sample.size == model.input_size
     assert build(LoopConfig, config.loop).steps > 0
     build(OptimizerConfig, config.optimizer)
-    build(PROGRAMS["mrnet"].objective, config.objective)
+    assert open_step(config).frames == sample.clip_length
+    assert open_step(config).crop == "frame", "as the tracker's window has it"
     curriculum(config)
     json.dumps(decisive(config))
     assert all(part.sample == "clip" for part in config.data.parts.values())
@@ -108,6 +115,7 @@ def test_the_real_recipe_shrunk_runs_to_its_end_and_continues_as_if_it_had_never
     assert all({"loss", "iou", "last_iou", "gradient_norm"} <= line.keys() for line in lines)
     checkpoint = load_checkpoint(tmp_path / "run" / "inference")
     assert isinstance(checkpoint.config, MRNetConfig)
+    assert checkpoint.tracker == configs_of(config)[1]
     assert checkpoint.card["steps"] == 6
 
 

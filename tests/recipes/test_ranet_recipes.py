@@ -12,13 +12,13 @@ from ranet_jax.data.builders import Ecssd, pack
 from ranet_jax.data.config import SampleConfig
 from ranet_jax.errors import InputError
 from ranet_jax.networks import RANetConfig
+from ranet_jax.tracker import AspectBox, TrackerConfig
 from ranet_jax.training.licences import DAVIS_LICENCE
 from ranet_jax.training.loop import LoopConfig
 from ranet_jax.training.mixture import data_fields, open_mixture, part
 from ranet_jax.training.optimizer import OptimizerConfig
 from ranet_jax.training.options import build, given_fields, load_config, override
-from ranet_jax.training.programs import PROGRAMS
-from ranet_jax.training.recipe import open_step
+from ranet_jax.training.recipe import configs_of, open_step
 from ranet_jax.training.run import Options, card_of, decisive, evaluate, train
 from ranet_jax.training.step import initial_state, train_step
 from ranet_jax.weights import initial_variables
@@ -44,12 +44,16 @@ RECIPES = (
 @pytest.mark.parametrize("name", RECIPES)
 def test_fields_build(name):
     config = load_config(name)
-    model = RANetConfig.from_dict(config.model.to_dict())
+    model, tracker, objective = configs_of(config)
+    assert isinstance(model, RANetConfig)
     sample = build(SampleConfig, config.data.sample)
     assert sample.size == model.input_size
+    assert "crop" not in config.data.sample, "the tracker's window says how samples are cut"
     assert build(LoopConfig, config.loop).steps > 0
     build(OptimizerConfig, config.optimizer)
-    build(PROGRAMS["ranet"].objective, config.objective)
+    opened = open_step(config)
+    assert (opened.frames, opened.objective) == (1 + sample.rollout, objective)
+    assert opened.crop == ("box" if isinstance(tracker.window, AspectBox) else "frame")
     json.dumps(decisive(config))
 
 
@@ -62,8 +66,8 @@ def test_the_training_step_traces_at_full_size(name):
     state = jax.eval_shape(lambda: initial_state(initial_variables(opened.model), function.optimizer))
     b, n, size = 2, config.data.sample.max_objects, tuple(config.data.sample.size)
     array = lambda *shape, dtype=jnp.uint8: jax.ShapeDtypeStruct((b, *shape), dtype)
-    batch = {name: array(*size) for name in ("template_labels", "labels", "previous_labels")}
-    batch |= {name: array(*size, 3) for name in ("template_image", "image")} | {"valid": array(n, dtype=jnp.bool_)}
+    batch = {"images": array(opened.frames, *size, 3), "labels": array(opened.frames, *size)}
+    batch |= {"previous_labels": array(*size), "valid": array(n, dtype=jnp.bool_)}
     new, metrics = jax.eval_shape(functools.partial(train_step, function=function), state, batch)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert metrics["loss"].total.shape == ()
@@ -114,13 +118,13 @@ def test_the_real_recipe_shrunk_runs_to_its_end_and_leaves_a_usable_network(name
 def test_the_weights_of_a_training_are_scored_as_a_tracker(data_root, tmp_path):
     config = override(load_config("ranet_lite_davis16"), [f"--config.data.root={data_root}"])
     model = RANetConfig.lite(backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6))
-    scores = evaluate(model, config, tmp_path, initial_variables(model), 3)
+    scores = evaluate(model, TrackerConfig.lite(), config, tmp_path, initial_variables(model), 3)
     assert scores.keys() == {"J&F-Mean", "J-Mean", "F-Mean"}
     assert all(0 <= value <= 100 for value in scores.values())
     np.testing.assert_allclose(scores["J&F-Mean"], (scores["J-Mean"] + scores["F-Mean"]) / 2)
     config.evaluation.sequences = ("walk",)
     with pytest.raises(InputError, match=r"split 'val' of .* has no sequence walk"):
-        evaluate(model, config, tmp_path, {}, 3)
+        evaluate(model, TrackerConfig.lite(), config, tmp_path, {}, 3)
 
 
 def test_a_packed_part_gives_the_samples_of_its_folder(data_root, tmp_path):
@@ -129,13 +133,13 @@ def test_a_packed_part_gives_the_samples_of_its_folder(data_root, tmp_path):
     for kind, folder in (("ecssd", data_root / "ECSSD"), ("packed", packed)):
         sample = SampleConfig(size=(64, 96))
         data = data_fields(sample, images=part(kind, str(folder), "static_pair"))
-        first.append(next(iter(open_mixture(data, batch_size=2, seed=0).batches.dataset)))
+        first.append(next(iter(open_mixture(data, crop="frame", batch_size=2, seed=0).batches.dataset)))
     assert first[0].keys() == first[1].keys()
     for name in first[0].keys() - {"name"}:
         np.testing.assert_array_equal(first[0][name], first[1][name])
     data.parts.images.without = ("0001",)
     with pytest.raises(InputError, match="packed is read whole"):
-        open_mixture(data, batch_size=2, seed=0)
+        open_mixture(data, crop="frame", batch_size=2, seed=0)
 
 
 def test_wrong_values_are_found_before_anything_is_computed(data_root, tmp_path):

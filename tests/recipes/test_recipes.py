@@ -8,10 +8,10 @@ import shlex
 import pytest
 
 from ranet_jax.errors import InputError
+from ranet_jax.tracker import Presence
 from ranet_jax.training.mixture import open_mixture
 from ranet_jax.training.options import RECIPES, load_config, override, recipe_names
-from ranet_jax.training.recipe import open_step, program_of
-from ranet_jax.training.run import exported_model
+from ranet_jax.training.recipe import configs_of, open_step
 from ranet_jax.weights import load_checkpoint
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -48,15 +48,17 @@ def test_the_documented_commands_are_understood(name):
 def test_the_recipe_of_a_shipped_network_exports_what_was_shipped(name, shipped):
     for recipe, *arguments in commands(name):
         config = override(load_config(recipe), [a for a in arguments if a.startswith("--config.")])
-        assert exported_model(config) == load_checkpoint(shipped).config
+        checkpoint = load_checkpoint(shipped)
+        assert configs_of(config)[:2] == (checkpoint.config, checkpoint.tracker)
 
 
-def test_both_runs_of_mrnet_lite_train_without_dropping_parts():
+def test_both_runs_of_mrnet_lite_train_on_all_that_is_predicted():
     found = commands("mrnet_lite_davis16")
     assert len(found) == 2
     for recipe, *arguments in found:
         config = override(load_config(recipe), [a for a in arguments if a.startswith("--config.")])
-        assert (config.model.parts, exported_model(config).parts) == ("all", "connected")
+        _, tracker, objective = configs_of(config)
+        assert (tracker.presence, objective.presence) == (Presence(), False)
 
 
 def test_the_recipe_of_one_s_own_in_the_documentation_is_one(tmp_path):
@@ -67,7 +69,7 @@ def test_the_recipe_of_one_s_own_in_the_documentation_is_one(tmp_path):
     assert open_step(config).objects == 3
     assert config.data.parts.stills.masks == "stills/png"
     with pytest.raises(InputError, match="there is no folder data/horses/JPEGImages"):
-        open_mixture(config.data, batch_size=4, seed=0)
+        open_mixture(config.data, crop="box", batch_size=4, seed=0)
     table = text.split("## Recipes")[1].split("Each one")[0]
     assert set(re.findall(r"`(\w+_\w+)[`:]", table)) == set(recipe_names())
 
@@ -77,19 +79,63 @@ def test_every_field_of_a_recipe_is_asked_for(name):
     for field in load_config(name):
         config = load_config(name).copy_and_resolve_references().unlock()
         del config[field]
-        if field == "curriculum":
-            assert program_of(config).clips
-        else:
-            with pytest.raises(InputError, match=f"lacks {field}: "):
-                program_of(config)
+        with pytest.raises(InputError, match=f"lacks {field}: "):
+            configs_of(config)
 
 
 def test_a_configuration_that_is_none_is_named():
     config = load_config("ranet_static").copy_and_resolve_references()
     config.unlock()
     config.network = "unet"
-    with pytest.raises(InputError, match="network is 'unet': choose one of ranet, mrnet"):
-        program_of(config)
+    with pytest.raises(InputError, match="no network is called 'unet': choose one of mrnet, ranet"):
+        configs_of(config)
     del config["keep"]
     with pytest.raises(InputError, match="lacks keep: make it with ranet_jax"):
-        program_of(config)
+        configs_of(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("ranet_lite_davis16", {"tracker.window.kind": "Porthole"}, r"window\.kind is 'Porthole'"),
+        ("ranet_lite_davis16", {"tracker.aggregation": "loud"}, "aggregation is 'loud': choose one of 'hard', 'soft'"),
+        ("ranet_lite_davis16", {"tracker.target": None}, "reads 1 hint.* gives 0: set tracker.target"),
+        ("ranet_lite_davis16", {"objective.remat": True}, "set it or encode_together, not both"),
+        ("mrnet_davis16", {"model.interval": 0}, "interval is 0: it must be at least 1"),
+    ],
+)
+def test_fields_that_do_not_fit_are_named(name, changes, message):
+    config = load_config(name).copy_and_resolve_references().unlock()
+    for field, value in changes.items():
+        *groups, last = field.split(".")
+        group = config
+        for part in groups:
+            group = group[part]
+        with group.ignore_type():
+            group[last] = value
+    with pytest.raises(InputError, match=message):
+        configs_of(config)
+
+
+def test_clips_and_pairs_are_not_one_training():
+    config = load_config("ranet_davis17").copy_and_resolve_references().unlock()
+    config.data.parts.clips = next(iter(load_config("mrnet_davis17").data.parts.values()))
+    with pytest.raises(InputError, match="clips and pairs have different lengths"):
+        open_step(config)
+    config.data.parts.clips.weight = 0.0
+    assert open_step(config).frames == 2
+
+
+def test_samples_are_of_the_network_s_size():
+    config = load_config("ranet_davis17").copy_and_resolve_references().unlock()
+    config.data.sample.size = (64, 96)
+    with pytest.raises(InputError, match=r"data.sample.size is \(64, 96\) and model.input_size \(480, 864\): differ"):
+        open_step(config)
+
+
+def test_recomputation_asked_for_replaces_encoding_together():
+    config = load_config("ranet_lite_davis16")
+    assert (open_step(config).objective.remat, open_step(config).objective.encode_together) == (False, True)
+    again = open_step(config, remat=True).objective
+    assert (again.remat, again.encode_together) == (True, False)
+    assert not open_step(load_config("mrnet_lite_davis16"), remat=False).objective.remat

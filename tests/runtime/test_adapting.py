@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from ranet_jax.tracker.ranet_tracker import RANetTracker, compiled_steps
 
 from ranet_jax.networks import RANetConfig
 from ranet_jax.runtime.adapting import AdaptingTracker
+from ranet_jax.tracker import Tracker, TrackerConfig, compiled_steps
 from ranet_jax.weights import initial_variables
 
 SIZE = (48, 80)
@@ -44,7 +44,7 @@ def test_every_video_starts_from_the_given_weights_and_is_tracked_with_its_own(v
         seen.append((given, frame, labels))
         return jax.tree.map(lambda x: 0.9 * x, given)
 
-    plain = RANetTracker(CONFIG, SIZE)
+    plain = Tracker(CONFIG, TrackerConfig.lite(), SIZE)
     scaled = track(plain, jax.tree.map(lambda x: 0.9 * x, variables), clip)
     assert np.abs(scaled - track(plain, variables, clip)).max() > 1e-3
     programs = compiled_steps()
@@ -58,6 +58,33 @@ def test_every_video_starts_from_the_given_weights_and_is_tracked_with_its_own(v
 
 
 def test_weights_that_stay_as_they_are_give_the_plain_result(variables, clip):
-    plain = RANetTracker(CONFIG, SIZE)
+    plain = Tracker(CONFIG, TrackerConfig.lite(), SIZE)
     tracker = AdaptingTracker(plain, lambda given, frame, labels: given)
     np.testing.assert_array_equal(track(tracker, variables, clip), track(plain, variables, clip))
+
+
+def test_a_later_mask_is_learned_with_the_weights_of_the_first_frame(variables, clip):
+    """They are not fitted anew, and room for what comes is made by the tracker inside."""
+    (first, *frames), labels = clip
+    given = jax.device_put(np.where(np.asarray(labels) > 0, 0, 8 * (np.arange(SIZE[1]) > 60)).astype(np.uint8))
+    adaptations = []
+
+    def adapt(variables, frame, labels):
+        adaptations.append(frame)
+        return jax.tree.map(lambda x: 0.9 * x, variables)
+
+    plain = Tracker(CONFIG, TrackerConfig.lite(), SIZE)
+    results = []
+    for tracker, own in (
+        (AdaptingTracker(plain, adapt), variables),
+        (plain, jax.tree.map(lambda x: 0.9 * x, variables)),
+    ):
+        state = tracker.init(own, first, labels, objects=[8], references=2)
+        state, *one = tracker.annotate(own, state, frames[0], given)
+        state, *other = tracker.step(own, state, frames[1])
+        results.append(jax.tree.map(np.asarray, (one, other)))
+    jax.tree.map(np.testing.assert_array_equal, *results)
+    assert len(adaptations) == 1
+    np.testing.assert_array_equal(results[0][0][0][np.asarray(given) > 0], 8)
+    assert state.ids.tolist() == [3, 8]
+    assert state.ages.tolist() == [1, 2]

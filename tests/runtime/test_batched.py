@@ -3,27 +3,33 @@
 import jax
 import numpy as np
 import pytest
-from ranet_jax.tracker.make import make_tracker
 
 from ranet_jax.errors import InputError
 from ranet_jax.networks import MRNetConfig, RANetConfig
 from ranet_jax.runtime.batched import BatchedTracker, compiled_steps
+from ranet_jax.tracker import Tracker, TrackerConfig
 from ranet_jax.weights import initial_variables
 
 SIZE = (40, 70)
 IDS = ((1, 2), (3, 9), (200, 201))
 CONFIGS = {
-    "ranet": RANetConfig.lite(
-        backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6), kept_maps=16, matching_features=16
+    "ranet": (
+        RANetConfig.lite(
+            backbone="resnet_micro", input_size=(64, 96), template_grid=(4, 6), kept_maps=16, matching_features=16
+        ),
+        TrackerConfig.lite(),
     ),
-    "mrnet": MRNetConfig.lite(backbone="resnet_micro", input_size=(32, 64), decoder_features=(8, 8), interval=2),
+    "mrnet": (
+        MRNetConfig.lite(backbone="resnet_micro", input_size=(32, 64), decoder_features=(8, 8), interval=2),
+        TrackerConfig.mrnet(),
+    ),
 }
 
 
 @pytest.fixture(scope="module", params=sorted(CONFIGS))
 def network(request):
-    config = CONFIGS[request.param]
-    return config, jax.device_put(initial_variables(config, seed=1))
+    config, how = CONFIGS[request.param]
+    return Tracker(config, how, SIZE), jax.device_put(initial_variables(config, seed=1))
 
 
 @pytest.fixture
@@ -46,12 +52,11 @@ def track(tracker, variables, frames, labels):
 
 
 def test_each_video_is_tracked_as_it_would_be_alone(network, videos):
-    config, variables = network
+    tracker, variables = network
     frames, labels = videos
     # Batched convolutions add in another order, and every frame of random weights makes more of the last bits: a factor
     # of five or ten. So only two follow the first.
     frames = frames[:, :3]
-    tracker = make_tracker(config, SIZE)
     label_maps, probabilities = track(BatchedTracker(tracker), variables, frames.swapaxes(0, 1), labels)
     assert label_maps.shape == (2, 3, *SIZE)
     assert label_maps.dtype == np.uint8
@@ -66,9 +71,9 @@ def test_each_video_is_tracked_as_it_would_be_alone(network, videos):
 
 
 def test_a_video_that_ends_changes_nothing_for_the_others_and_compiles_nothing(network, videos):
-    config, variables = network
+    tracker, variables = network
     frames, labels = videos
-    tracker = BatchedTracker(make_tracker(config, SIZE))
+    tracker = BatchedTracker(tracker)
     whole, _ = track(tracker, variables, frames.swapaxes(0, 1), labels)
     ended = frames.copy()
     ended[1, 3:] = ended[1, 2]
@@ -80,9 +85,9 @@ def test_a_video_that_ends_changes_nothing_for_the_others_and_compiles_nothing(n
 
 
 def test_one_program_whatever_the_ids_and_a_step_reads_nothing_back_and_donates_its_state(network, videos):
-    config, variables = network
+    tracker, variables = network
     frames, labels = videos
-    tracker = BatchedTracker(make_tracker(config, SIZE))
+    tracker = BatchedTracker(tracker)
     programs = []
     for given in (labels, np.where(labels > 0, labels + 1, 0).astype(np.uint8)):
         state = tracker.init(variables, frames[:, 0], given)
@@ -96,8 +101,8 @@ def test_one_program_whatever_the_ids_and_a_step_reads_nothing_back_and_donates_
 
 
 def test_videos_of_different_buckets_are_no_batch(network, videos):
-    config, variables = network
+    tracker, variables = network
     frames, labels = videos
     labels[1, labels[1] == 9] = 0
     with pytest.raises(InputError, match="buckets of 1, 2: batch those of one bucket"):
-        BatchedTracker(make_tracker(config, SIZE)).init(variables, frames[:, 0], labels)
+        BatchedTracker(tracker).init(variables, frames[:, 0], labels)

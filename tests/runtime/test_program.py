@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from jax import export as jax_export
 from PIL import Image
-from ranet_jax.tracker.make import make_tracker
 
 from ranet_jax import cli
 from ranet_jax.errors import InputError
@@ -22,9 +21,10 @@ from ranet_jax.io.masks import write_label_map
 from ranet_jax.networks import MRNetConfig, RANetConfig
 from ranet_jax.runtime.export import export_program
 from ranet_jax.runtime.program import load_program
+from ranet_jax.tracker import TrackerConfig
 from ranet_jax.weights import Checkpoint, initial_variables, save_checkpoint
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 SIZE = (48, 80)
 CONFIGS = {
     "ranet": RANetConfig.lite(
@@ -32,11 +32,13 @@ CONFIGS = {
     ),
     "mrnet": MRNetConfig.lite(backbone="resnet_micro", input_size=(32, 64), decoder_features=(8, 8), interval=1),
 }
+TRACKERS = {"ranet": TrackerConfig.lite(), "mrnet": TrackerConfig.mrnet()}
 CARD = {"licence": "CC0"}
 
 
 def checkpoint_of(name):
-    return Checkpoint(f"some/folder/{name}", CONFIGS[name], initial_variables(CONFIGS[name], seed=1), CARD)
+    variables = initial_variables(CONFIGS[name], seed=1)
+    return Checkpoint(f"some/folder/{name}", CONFIGS[name], TRACKERS[name], variables, CARD)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def test_a_program_gives_the_masks_of_the_checkpoint(name, ids, tmp_path, rng):
     export_program(checkpoint, tmp_path / "net.ranet", SIZE, objects=2)
     program = load_program(tmp_path / "net.ranet")
     frames, labels = clip(rng, ids, count=7)
-    expected, probability, donated = track(make_tracker(checkpoint.config, SIZE), checkpoint.variables, frames, labels)
+    expected, probability, donated = track(checkpoint.tracker_for(SIZE), checkpoint.variables, frames, labels)
     found, found_probability, found_donated = track(
         program.tracker_for(SIZE, len(ids)), program.variables, frames, labels
     )
@@ -87,12 +89,66 @@ def test_a_program_gives_the_masks_of_the_checkpoint(name, ids, tmp_path, rng):
     assert all(found_donated), "memory would grow"
 
 
+def annotated(tracker, variables, frames, labels, given, **options):
+    """State before, and what comes out at and after, a second frame with masks."""
+    variables = jax.device_put(variables)
+    state = tracker.init(variables, frames[0], labels, **options)
+    state, *first = tracker.step(variables, state, frames[1])
+    before = state
+    state, *second = tracker.annotate(variables, state, frames[2], given)
+    donated = [leaf.is_deleted() for leaf in jax.tree.leaves(before) if leaf.ndim > 1]
+    state, *third = tracker.step(variables, state, frames[3])
+    return state, [tuple(map(np.asarray, outputs)) for outputs in (first, second, third)], donated
+
+
+@pytest.mark.parametrize("name", ["ranet", "mrnet"])
+def test_a_program_s_annotate_is_the_tracker_s(name, tmp_path, rng):
+    """A second object is brought by a later mask; the program has room for it, and for the second reference."""
+    checkpoint = checkpoint_of(name)
+    description = export_program(checkpoint, tmp_path / "net.ranet", SIZE, objects=2, references=2)
+    assert description["references"] == 2
+    program = load_program(tmp_path / "net.ranet")
+    frames, both = clip(rng, (3, 200), count=4)
+    labels, given = np.where(both == 3, 3, 0).astype(np.uint8), np.where(both == 200, 200, 0).astype(np.uint8)
+    to_come = {"objects": [200], "references": 2}
+    tracker, own = checkpoint.tracker_for(SIZE), checkpoint.variables
+    expected_state, expected, _ = annotated(tracker, own, frames, labels, given, **to_come)
+    arguments = (program.tracker_for(SIZE, 2), program.variables, frames, labels, given)
+    for options in (to_come, {}):
+        state, found, donated = annotated(*arguments, **options)
+        for (label_map, probability), (own_labels, own_probability) in zip(found, expected, strict=True):
+            np.testing.assert_allclose(probability, own_probability, atol=2e-3)
+            assert (label_map == own_labels).mean() > 0.999
+        np.testing.assert_array_equal(found[1][0][given > 0], 200)
+        assert np.asarray(state["ids"]).tolist() == expected_state.ids.tolist() == [3, 200]
+        assert np.asarray(state["ages"]).tolist() == expected_state.ages.tolist() == [1, 2]
+        assert all(donated), "memory would grow"
+
+
+def test_a_program_has_no_room_for_more_objects_than_it_was_exported_for(written, rng):
+    program = load_program(written)
+    frames, labels = clip(rng, (3, 200), count=2)
+    tracker, variables = program.tracker, jax.device_put(program.variables)
+    one = np.where(labels == 3, 3, 0).astype(np.uint8)
+    state = tracker.init(variables, frames[0], one, objects=[200, 3, 200])
+    assert np.asarray(state["ids"]).tolist() == [3, 200], "an id told twice is one object"
+    state = tracker.init(variables, frames[0], labels)
+    with pytest.raises(InputError, match="3 objects and there is room for 2"):
+        tracker.annotate(variables, state, frames[1], np.where(labels > 0, 7, 0).astype(np.uint8))
+    with pytest.raises(InputError, match="the mask is 80x40 pixels and the video 80x48"):
+        tracker.annotate(variables, state, frames[1], labels[:40])
+    with pytest.raises(InputError, match="the mask is empty"):
+        tracker.annotate(variables, state, frames[1], np.zeros_like(labels))
+
+
 def test_what_the_file_says_and_holds(written, tmp_path):
     checkpoint, program = checkpoint_of("ranet"), load_program(written)
     described = program.description
     assert described["config"] == json.loads(json.dumps(CONFIGS["ranet"].to_dict() | {"dtype": "float32"}))
     assert (described["network"], described["checkpoint"], described["card"]) == ("ranet", "ranet", CARD)
-    assert (described["frame_size"], described["objects"]) == (list(SIZE), 2)
+    assert (described["frame_size"], described["objects"], described["references"]) == (list(SIZE), 2, 1)
+    assert described["format"] == 2
+    assert TrackerConfig.from_dict(described["tracker"]) == TRACKERS["ranet"]
     assert described["platforms"] == ["cpu", "cuda", "tpu"]
     assert described["jax"] == jax.__version__
     assert jax.tree.all(
@@ -103,7 +159,8 @@ def test_what_the_file_says_and_holds(written, tmp_path):
     with zipfile.ZipFile(tmp_path / "half.ranet") as archive:
         weights = [np.load(archive.open(name)) for name in archive.namelist() if name.startswith("weights/")]
         step = archive.read("step.bin")
-        assert b".py" not in step + archive.read("init.bin"), "no paths of this machine's files"
+        functions = b"".join(archive.read(f"{name}.bin") for name in ("init", "step", "annotate"))
+        assert b".py" not in functions, "no paths of this machine's files"
     assert {array.dtype for array in weights} == {np.dtype(np.float16)}
     np.testing.assert_array_equal(weights[5], jax.tree.leaves(half)[5])
     assert "bf16" in jax_export.deserialize(bytearray(step)).mlir_module()
@@ -139,7 +196,8 @@ def segment_command(video, *more):
 
 def test_the_command_runs_a_program_without_flax_and_the_networks(video, tmp_path, capsys):
     checkpoint, program = str(tmp_path / "net"), str(tmp_path / "net.ranet")
-    save_checkpoint(checkpoint, CONFIGS["ranet"], initial_variables(CONFIGS["ranet"], seed=1), card=CARD)
+    variables = initial_variables(CONFIGS["ranet"], seed=1)
+    save_checkpoint(checkpoint, CONFIGS["ranet"], TRACKERS["ranet"], variables, card=CARD)
     assert cli.main(["export", "--checkpoint", checkpoint, "--size", "48x80", "--objects", "2", program]) == 0
     shown = capsys.readouterr().out
     assert "RANet, 48x80, 2 objects, float32" in shown
@@ -223,8 +281,10 @@ def test_files_that_are_no_whole_program(written, tmp_path):
     np.save(array, np.zeros(3))
     for members, message in [
         ({"program": "{"}, "damaged"),
-        ({"program": json.dumps(described | {"format": 2})}, "format 2 is not known"),
+        ({"program": json.dumps(described | {"format": 1})}, "format 1 is not known here; .* export it again"),
+        ({"program": json.dumps(described | {"format": 3})}, "format 3 is not known"),
         ({"step": None}, "damaged"),
+        ({"annotate": None}, "damaged"),
         ({"kernel": None}, "weights .*kernel do not fit"),
         ({"kernel": array.getvalue()}, "weights .*kernel do not fit"),
         ({"kernel": b"nothing"}, "damaged"),

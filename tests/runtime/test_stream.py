@@ -69,7 +69,7 @@ def make_frames(count, *, size=SIZE, error=None):
 
 
 def run(frames, sink, tracker=None, **options):
-    return stream(tracker or CountingTracker(), jnp.ones((), jnp.uint8), frames, FIRST, sink, **options)
+    return stream(tracker or CountingTracker(), jnp.ones((), jnp.uint8), frames, {0: FIRST}, sink, **options)
 
 
 def test_every_frame_arrives_once_in_order_with_its_own_labels():
@@ -277,6 +277,70 @@ def test_input_mistakes():
     assert recorder.results == []
 
 
+class AnnotatedTracker(CountingTracker):
+    """Steps add to what was given last; it keeps what it was told."""
+
+    def init(self, variables, frame, label_map, **to_come):
+        self.to_come = to_come
+        return jnp.array(label_map)
+
+    def annotate(self, variables, state, frame, label_map):
+        return self.init(variables, frame, label_map), jnp.array(label_map), None
+
+    @staticmethod
+    def _next(state, increment, frame):
+        return state + increment, state + increment, None
+
+
+def test_masks_of_later_frames_are_given_when_these_come():
+    first, later = np.full(SIZE, 10, np.uint8), np.full(SIZE, 40, np.uint8)
+    later[0, :2] = 200, 0
+    told, init = [], AnnotatedTracker.init
+
+    class Told(AnnotatedTracker):
+        def init(self, variables, frame, label_map, **to_come):
+            told.append(to_come)
+            return init(self, variables, frame, label_map)
+
+    recorder = Recorder()
+    report = stream(Told(), jnp.ones((), jnp.uint8), make_frames(6), {0: first, 3: later}, recorder)
+    assert report.frames == 6
+    for number, expected in enumerate((first, first + 1, first + 2, later, later + 1, later + 2)):
+        np.testing.assert_array_equal(recorder.results[number][1], expected)
+    assert told[0] == {"objects": [40, 200], "references": 2}, "so that room is made once"
+
+
+def test_a_tracker_is_told_of_later_masks_only_where_there_are_any():
+    tracker = AnnotatedTracker()
+    stream(tracker, jnp.ones((), jnp.uint8), make_frames(2), {0: FIRST}, Recorder())
+    assert tracker.to_come == {}
+
+
+def test_frames_before_the_first_mask_show_nothing():
+    tracker, recorder = CountingTracker(), Recorder()
+    stream(tracker, jnp.ones((), jnp.uint8), make_frames(5), {2: FIRST}, recorder)
+    assert recorder.names == [f"{index:05d}" for index in range(5)]
+    for _, label_map in recorder.results[:2]:
+        np.testing.assert_array_equal(label_map, np.zeros(SIZE, np.uint8))
+    assert recorder.results[2][1] is FIRST
+    assert tracker.steps == 2
+    np.testing.assert_array_equal(recorder.results[3][1], np.full(SIZE, 6 + 1, np.uint8))
+
+
+def test_masks_that_no_frame_came_for_are_named():
+    recorder = Recorder()
+    with pytest.raises(InputError, match="a mask is given for frame 9 and the video has 4, from 0"):
+        stream(AnnotatedTracker(), jnp.ones((), jnp.uint8), make_frames(4), {0: FIRST, 9: FIRST}, recorder)
+    assert len(recorder.results) == 4, "what there is, is written"
+
+
+def test_a_later_mask_of_another_size_is_named():
+    recorder = Recorder()
+    with pytest.raises(InputError, match="mask is 7x5 but the video is 8x6"):
+        stream(AnnotatedTracker(), jnp.ones((), jnp.uint8), make_frames(9), {0: FIRST, 2: FIRST[:5, :7]}, recorder)
+    assert len(recorder.results) <= 2
+
+
 def test_trackers_are_recognised():
     assert isinstance(CountingTracker(), Tracker)
 
@@ -303,7 +367,7 @@ def test_files_in_files_out(shared, tmp_path):
         OverlayWriter(overlay_path, reader.size, reader.frames_per_second) as overlay,
     ):
         sink = ResultWriter(tmp_path / "results", overlay)
-        report = stream(MovingTracker(), jnp.ones((), jnp.uint8), reader, first, sink)
+        report = stream(MovingTracker(), jnp.ones((), jnp.uint8), reader, {0: first}, sink)
     assert report.frames == 52
     assert MovingTracker.traces == 1
     for index in (0, 1, 51):

@@ -1,7 +1,5 @@
 """Components against OpenCV's, and the decision for each of them: in place, near, elsewhere, too small, steady."""
 
-import dataclasses
-
 import cv2
 import jax.numpy as jnp
 import numpy as np
@@ -120,12 +118,17 @@ def test_too_small_to_judge_only_where_it_was():
     assert not judged(small, blobs(), np.full((8, 12), 0.0)).any()
 
 
-def test_an_object_that_has_not_moved_needs_less_likeness():
-    config = dataclasses.replace(CONFIG, steady_likeness=0.2)
-    previous, likeness = blobs((8, 8, 56, 48)), np.full((8, 12), 0.3)
-    np.testing.assert_array_equal(judged(previous, previous, likeness, config), previous)
-    assert not judged(blobs((8, 32, 56, 72)), previous, likeness, config).any()
-    assert not judged(previous, previous, np.full((8, 12), 0.1), config).any()
+def test_less_is_expected_of_an_object_that_usually_has_less():
+    previous, likeness = blobs((8, 8, 56, 48)), np.full((8, 12), 0.35)
+    add = lambda x: jnp.asarray(x, jnp.float32)[..., None]
+    found = lambda usual: np.asarray(
+        decide(CONFIG, add(previous), add(previous), add(likeness), jnp.asarray([usual], jnp.float32))
+    )[..., 0]
+    assert not found(1.0).any()
+    assert not found(2.0).any()
+    np.testing.assert_array_equal(found(0.65), previous)
+    likeness[:] = 0.2
+    assert not found(0.1).any(), "it is taken for half of the references' at least"
 
 
 def test_objects_do_not_hold_each_other():

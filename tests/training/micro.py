@@ -46,7 +46,7 @@ def toy_logits(params: Any, batch_stats: Any, batch: Any) -> jax.Array:
         padding="SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    image = batch["image"].astype(jnp.float32) / 128.0 - 1.0
+    image = batch["images"][:, 1].astype(jnp.float32) / 128.0 - 1.0
     x = jnp.concatenate([image, masks_of_labels(batch["previous_labels"], 2)], axis=-1)
     x = jax.nn.relu(conv(x, params["backbone"]["kernel"]) - batch_stats["backbone"]["mean"][None, None, None])
     return conv(x, params["head"]["kernel"]) + params["head"]["bias"][None, None, None]
@@ -54,16 +54,15 @@ def toy_logits(params: Any, batch_stats: Any, batch: Any) -> jax.Array:
 
 def toy_loss(params: Any, batch_stats: Any, batch: Any, *, frozen: tuple[str, ...] = ()) -> tuple[Mean, Metrics]:
     logits = toy_logits(frozen_backbone(params, frozen), batch_stats, batch)
-    masks = masks_of_labels(batch["labels"], 2)
+    masks = masks_of_labels(batch["labels"][:, 1], 2)
     return mask_loss(logits, masks, batch["valid"], dice_weight=0.5), {
         "iou": mean_of_valid(intersection_over_union(logits, masks), batch["valid"])
     }
 
 
-def make_batch(seed: int, size: int, objects: int = 2) -> dict[str, np.ndarray]:
-    """A batch of rectangles on noise; the last object of every other sample does not exist."""
+def make_batch(seed: int, size: int, objects: int = 2, frames: int = 2) -> dict[str, np.ndarray]:
+    """A batch of pairs: rectangles on noise; the last object of every other sample does not exist."""
     rng = np.random.default_rng(seed)
-    images = lambda: rng.integers(0, 256, (size, *SIZE, 3), dtype=np.uint8)
 
     def labels() -> np.ndarray:
         result = np.zeros((size, *SIZE), np.uint8)
@@ -75,9 +74,9 @@ def make_batch(seed: int, size: int, objects: int = 2) -> dict[str, np.ndarray]:
 
     valid = np.ones((size, objects), bool)
     valid[1::2, -1] = False
-    names = ("labels", "template_labels", "previous_labels")
-    batch = {name: labels() for name in names}
-    return batch | {"template_image": images(), "image": images(), "valid": valid}
+    images = rng.integers(0, 256, (size, frames, *SIZE, 3), dtype=np.uint8)
+    shown = np.stack([labels() for _ in range(frames)], axis=1)
+    return {"images": images, "labels": shown, "previous_labels": labels(), "valid": valid}
 
 
 class _Named(grain.transforms.Map):
@@ -86,9 +85,11 @@ class _Named(grain.transforms.Map):
         return sample | {"name": f"sample{index}"}
 
 
-def make_dataset(batch_size: int = 2, samples: int = 12, process: slice = slice(None)) -> grain.IterDataset:
-    """An endless grain dataset of such batches, shuffled."""
-    dataset = grain.MapDataset.range(samples).seed(0).shuffle().repeat().map(_Named())[process]
+def make_dataset(
+    batch_size: int = 2, samples: int = 12, process: slice = slice(None), change: Any = lambda sample: sample
+) -> grain.IterDataset:
+    """An endless grain dataset of such batches, shuffled; `change` gets every sample, in order."""
+    dataset = grain.MapDataset.range(samples).seed(0).shuffle().repeat().map(_Named()).map(change)[process]
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     return dataset.to_iter_dataset(options).batch(batch_size, drop_remainder=True)
 

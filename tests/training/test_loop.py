@@ -1,6 +1,9 @@
+import itertools
 import json
 import os
 import signal
+import threading
+import time
 
 import jax
 import numpy as np
@@ -67,15 +70,81 @@ def test_a_signal_saves_and_the_same_command_continues_with_the_same_losses(tmp_
 
     exported = {}
     hooks = Hooks(lambda variables, step: exported.update({step: variables}), picture=interrupt)
-    # The picture comes after step 4; the signal is seen after the step that follows.
+    # The picture comes after step 4; the signal is seen before the next batch is waited for.
     stopped = _train(tmp_path / "cut", hooks=hooks, picture_every=4)
-    assert (stopped.stopped_by, int(stopped.state.step)) == (number, 5)
-    assert list(exported) == [3, 5]
-    jax.tree.map(np.testing.assert_array_equal, exported[5], jax.tree.map(np.asarray, stopped.state.variables))
+    assert (stopped.stopped_by, int(stopped.state.step)) == (number, 4)
+    assert list(exported) == [3, 4]
+    jax.tree.map(np.testing.assert_array_equal, exported[4], jax.tree.map(np.asarray, stopped.state.variables))
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     finished = _train(tmp_path / "cut")
     assert finished.stopped_by is None
     assert _lines(tmp_path / "cut") == _lines(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("cut", [5, 6, 7])
+def test_reports_of_several_steps_are_those_of_an_unbroken_run(tmp_path, cut):
+    """To the bit, wherever the run was cut: between reports, at one, after one."""
+    rhythm = {"steps": 12, "log_every": 3, "checkpoint_every": 5}
+    _train(tmp_path / "whole", **rhythm)
+
+    def interrupt(variables, batch):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return np.zeros((4, 4, 3), np.uint8)
+
+    stopped = _train(tmp_path / "cut", hooks=Hooks(picture=interrupt), picture_every=cut, **rhythm)
+    assert int(stopped.state.step) == cut
+    _train(tmp_path / "cut", **rhythm)
+    assert _lines(tmp_path / "cut") == _lines(tmp_path / "whole")
+    assert [line["step"] for line in _lines(tmp_path / "cut")] == [3, 6, 9, 12]
+
+
+def test_a_run_whose_newest_checkpoint_is_damaged_repeats_those_steps(tmp_path, capfd):
+    _train(tmp_path / "whole", log_every=2)
+    _train(tmp_path / "cut", log_every=2)
+    newest = tmp_path / "cut" / "checkpoints" / "8"
+    (newest / "config" / "metadata").write_bytes(b"")
+    _train(tmp_path / "cut", log_every=2)
+    assert "continuing from 6" in capfd.readouterr().err
+    assert _lines(tmp_path / "cut") == _lines(tmp_path / "whole")
+
+
+def _stalling(batches, number):
+    """The usual dataset, which gives no more after some batches, and a signal instead."""
+    made, released = itertools.count(), threading.Event()
+
+    def stall(sample):
+        place = next(made)
+        if place == 4 * batches + 1:  # one sample of the next batch is taken out, but the batch never delivered
+            time.sleep(1.0)  # while the loop comes to wait for it
+            os.kill(os.getpid(), number)
+        if place > 4 * batches:
+            released.wait()
+        return sample
+
+    return make_dataset(4, change=stall), released
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_wait_for_a_batch_and_loses_none(tmp_path, number):
+    _train(tmp_path / "whole")
+    data, released = _stalling(4, number)
+    stopped = _train(tmp_path / "cut", dataset=data)
+    released.set()
+    assert (stopped.stopped_by, int(stopped.state.step)) == (number, 4)
+    _train(tmp_path / "cut")
+    assert _lines(tmp_path / "cut") == _lines(tmp_path / "whole")
+
+
+def test_a_signal_before_the_first_batch_leaves_nothing(tmp_path):
+    exported = []
+    hooks = Hooks(lambda variables, step: exported.append(step))
+    data, released = _stalling(0, signal.SIGTERM)
+    stopped = _train(tmp_path, dataset=data, hooks=hooks)
+    released.set()
+    assert (stopped.stopped_by, int(stopped.state.step)) == (signal.SIGTERM, 0)
+    assert exported == []
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_a_finished_run_does_nothing_more(tmp_path):
@@ -98,7 +167,7 @@ def test_hooks_get_the_averaged_weights_in_their_rhythm(tmp_path):
 
     def picture(variables, batch):
         seen["picture"] += 1
-        assert batch["image"].shape == (4, 64, 96, 3)
+        assert batch["images"].shape == (4, 2, 64, 96, 3)
         return np.zeros((4, 4, 3), np.uint8)
 
     hooks = Hooks(export, evaluate, picture, learning_rate=lambda step: step / 10)

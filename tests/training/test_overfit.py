@@ -5,14 +5,15 @@ import functools
 import jax
 import numpy as np
 import pytest
-from ranet_jax.training.ranet import RANetObjective, ranet_loss
 
 from ranet_jax.data.config import SampleConfig
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.data.samples import video_pair
 from ranet_jax.data.sources import davis_videos
 from ranet_jax.networks import RANetConfig
+from ranet_jax.tracker import TrackerConfig
 from ranet_jax.training.optimizer import WHOLE_BACKBONE, OptimizerConfig, build_optimizer
+from ranet_jax.training.rollout import Objective, clip_loss
 from ranet_jax.training.step import StepFunction, initial_state, train_step
 from ranet_jax.weights import initial_variables, load_checkpoint
 
@@ -44,7 +45,7 @@ def test_lite_overfits_eight_pairs(shared):
     rates = OptimizerConfig(
         5e-3, "cosine", warmup_steps=10, backbone_factor=0.0, beta2=0.99, clip_norm=1.0, ema_decay=0.0
     )
-    loss = ranet_loss(config, RANetObjective(dice_weight=0.5), frozen=WHOLE_BACKBONE)
+    loss = clip_loss(config, TrackerConfig.lite(), Objective.pairs(dice_weight=0.5), frozen=WHOLE_BACKBONE)
     function = StepFunction(loss, build_optimizer(rates, MOST_STEPS), rates.ema_decay)
     step = jax.jit(functools.partial(train_step, function=function), donate_argnums=0)
     state = initial_state(_start(config), function.optimizer)

@@ -99,19 +99,29 @@ def _free_address():
         return f"localhost:{probe.getsockname()[1]}"
 
 
-def _start_two(folder, steps, backend):
+def _start_several(folder, steps, backend, *, count=2, fault=""):
     address = _free_address()
-    return [_start(folder, steps, 2, backend, f"{address},2,{index}") for index in range(2)]
+    return [_start(folder, steps, 2, backend, f"{address},{count},{index}", fault) for index in range(count)]
+
+
+def _wait_for_checkpoint(folder, processes, step):
+    deadline = time.monotonic() + 200
+    while not any(saved >= step for saved in _saved(folder)[0]):
+        assert all(process.poll() is None for process in processes), "a process ended by itself"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _own_lines(process):
+    """What a process says beside what Gloo says of its connections; waits for its end."""
+    _, errors = process.communicate(timeout=300)
+    return [line for line in errors.splitlines() if line and "[Gloo]" not in line and "peer ranks" not in line]
 
 
 def test_a_signal_to_one_process_stops_all_after_the_same_step_and_saves(tmp_path):
     """To the one that does not write. More steps than there is time for, so that the run cannot end first."""
-    processes = _start_two(tmp_path, 100000, "pmap")
-    deadline = time.monotonic() + 200
-    while not any(step >= 3 for step in _saved(tmp_path)[0]):
-        assert all(process.poll() is None for process in processes), "a process ended by itself"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    processes = _start_several(tmp_path, 100000, "pmap")
+    _wait_for_checkpoint(tmp_path, processes, 3)
     processes[1].send_signal(signal.SIGTERM)
     for process in processes:
         _, errors = process.communicate(timeout=300)
@@ -120,7 +130,7 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step_and_saves(tmp_pat
     last = _lines(tmp_path)[-1]["step"]
     assert max(complete) == last
     assert not unfinished
-    for process in _start_two(tmp_path, last + 2, "pmap"):
+    for process in _start_several(tmp_path, last + 2, "pmap"):
         _finish(process)
     assert [line["step"] for line in _lines(tmp_path)] == list(range(1, last + 3))
 
@@ -131,7 +141,7 @@ def test_two_processes_of_two_devices_do_what_one_of_four_does(tmp_path, backend
     _finish(_start(one, 6, 4, backend))
     # Four steps, and in new processes the other two: the checkpoint is that of both.
     for steps in (4, 6):
-        for process in _start_two(two, steps, backend):
+        for process in _start_several(two, steps, backend):
             _finish(process)
     ours, theirs = _lines(two), _lines(one)
     assert [line["step"] for line in ours] == list(range(1, 7))
@@ -139,3 +149,41 @@ def test_two_processes_of_two_devices_do_what_one_of_four_does(tmp_path, backend
         assert a.keys() == b.keys()
         np.testing.assert_allclose(list(a.values()), list(b.values()), rtol=1e-4)
     assert (two / "checkpoints" / "6").is_dir()
+
+
+@pytest.mark.parametrize(("count", "victim"), [(2, 1), (2, 0), (3, 1)])
+def test_a_killed_process_ends_the_others_at_once_with_its_name(tmp_path, count, victim):
+    processes = _start_several(tmp_path, 100000, "pmap", count=count)
+    _wait_for_checkpoint(tmp_path, processes, 3)
+    processes[victim].kill()
+    start = time.monotonic()
+    what = "was killed or cannot be reached any more; start all of them again to continue"
+    for index, process in enumerate(processes):
+        lines = _own_lines(process)
+        if index != victim:
+            assert process.returncode == 2, "no abort"
+            # Of the first process JAX itself notices the end, and may be sooner to say so.
+            assert lines[-1] == f"error: process {victim} of {count} {what}"
+            assert len(lines) == 1 or victim == 0
+    assert time.monotonic() - start < 10
+    # They continue from what was saved.
+    newest = max(_saved(tmp_path)[0])
+    for process in _start_several(tmp_path, newest + 2, "pmap", count=count):
+        _finish(process)
+    assert _lines(tmp_path)[-1]["step"] == newest + 2
+
+
+@pytest.mark.parametrize(("fault", "code"), [("input", 2), ("internal", 1)])
+def test_a_process_that_fails_ends_the_others_with_its_name(tmp_path, fault, code):
+    first, last = _start_several(tmp_path, 100000, "pmap", fault=fault)
+    lines = _own_lines(last)
+    assert last.returncode == code
+    if fault == "input":
+        assert lines == ["error: a sample is wrong: mend it"]
+    else:
+        assert any(line.startswith("RuntimeError: a fault of ours") for line in lines), "its traceback stays"
+    said = _own_lines(first)
+    assert (first.returncode, said) == (
+        2,
+        ["error: process 1 of 2 failed: see what it says; start all of them again to continue"],
+    )

@@ -1,10 +1,13 @@
 import io
 import json
+import resource
 
 import numpy as np
+import pytest
 from rich.console import Console
 from tensorboardX.proto import event_pb2
 
+from ranet_jax.errors import InputError
 from ranet_jax.training.reporting import Reporter, progress_picture
 from tests.training.micro import make_batch
 
@@ -63,6 +66,39 @@ def test_a_resumed_run_drops_what_it_will_report_again(tmp_path):
     assert _lines(tmp_path) == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.75}]
 
 
+@pytest.mark.parametrize("lines", [1, 40])
+def test_a_full_disk_is_one_line_and_leaves_whole_lines(tmp_path, lines):
+    """As no file may grow beyond some bytes, either file is the first to be full."""
+    values = {"loss": 0.5} if lines == 1 else {}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with (
+        pytest.raises(
+            InputError, match=rf"^{tmp_path}: the reports cannot be written \(File too large\): make"
+        ) as caught,
+        Reporter(tmp_path, steps=999, first_step=0, console=Console(quiet=True)) as reporter,
+    ):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+        try:
+            for step in range(1, 999):
+                reporter.scalars(step, values)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert "\n" not in str(caught.value)
+    steps = [line["step"] for line in _lines(tmp_path)]
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) >= lines
+
+
+def test_a_resumed_run_hides_in_tensorboard_what_it_will_report_again(tmp_path):
+    with Reporter(tmp_path, steps=4, first_step=2, console=Console(quiet=True)):
+        pass
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    start = event_pb2.Event.FromString(data[16 + length + 12 : -4])
+    assert (start.step, start.session_log.status) == (3, event_pb2.SessionLog.START)
+
+
 def test_only_the_first_process_reports(tmp_path):
     with Reporter(tmp_path / "run", steps=4, first_step=0, active=False) as reporter:
         reporter.scalars(1, {"loss": 1.0})
@@ -73,11 +109,27 @@ def test_only_the_first_process_reports(tmp_path):
 
 def test_progress_picture_shows_four_panels_a_sample():
     batch = make_batch(0, 6)
-    probability = np.zeros((6, 64, 96, 2), np.float32)
-    probability[:, 10:20, 10:20, 1] = 1
+    probability = np.zeros((1, 6, 64, 96, 2), np.float32)
+    probability[0, :, 10:20, 10:20, 1] = 1
     picture = progress_picture(batch, probability)
     assert picture.shape == (4 * 68, 4 * 100, 3)
-    np.testing.assert_array_equal(picture[40, 310], batch["image"][0, 40, 10])
+    np.testing.assert_array_equal(picture[40, 310], batch["images"][0, 1, 40, 10])
     assert picture[15, 315, 0] > 153 - 1, "the prediction is tinted"
     panel = picture[:64, 200:296]
     assert np.array_equal(panel.any(axis=-1), batch["previous_labels"][0] > 0), "the previous mask stands on black"
+
+
+def test_of_a_clip_the_picture_shows_its_first_and_last_frames_and_the_masks_between():
+    batch = make_batch(0, 2, frames=3)
+    batch["labels"][:] = 0
+    del batch["previous_labels"]
+    probability = np.zeros((2, 2, 64, 96, 2), np.float32)
+    probability[0, :, 30:40, 50:60, 0], probability[1, :, 10:20, 10:20, 1] = 0.9, 1
+    picture = progress_picture(batch, probability, rows=1)
+    assert picture.shape == (68, 4 * 100, 3)
+    for i, frame in ((0, 0), (1, 2)):
+        np.testing.assert_array_equal(picture[:64, 100 * i : 100 * i + 96], batch["images"][0, frame])
+    np.testing.assert_array_equal(picture[:64, 200:296].any(axis=-1), probability[0, 0, ..., 0] > 0.5)
+    tinted = np.any(picture[:64, 300:396] != batch["images"][0, 2], axis=-1)
+    np.testing.assert_array_equal(tinted[30:40, 50:60], False)
+    assert tinted[10:20, 10:20].mean() > 0.95
