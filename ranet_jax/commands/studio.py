@@ -63,7 +63,11 @@ def _studio(options: argparse.Namespace) -> None:
         if not options.no_browser:
             threading.Timer(0.5, webbrowser.open, (address,)).start()
         config = uvicorn.Config(
-            app, log_level="warning" if options.debug else "critical", access_log=False, ws="websockets-sansio", timeout_graceful_shutdown=2
+            app,
+            log_level="warning" if options.debug else "critical",
+            access_log=False,
+            ws="websockets-sansio",
+            timeout_graceful_shutdown=2,
         )
         uvicorn.Server(config).run(sockets=[listener])
     finally:
