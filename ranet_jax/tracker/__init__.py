@@ -3,8 +3,9 @@
 from ranet_jax.tracker.config import TrackerConfig
 from ranet_jax.tracker.objects import OBJECT_BUCKETS
 from ranet_jax.tracker.presence import Presence
+from ranet_jax.tracker.state import State
 from ranet_jax.tracker.target import Target
-from ranet_jax.tracker.tracker import State, Tracker, compiled_steps
+from ranet_jax.tracker.tracker import Tracker, compiled_steps
 from ranet_jax.tracker.window import AspectBox, ReleasedBox, WholeFrame
 
 __all__ = [

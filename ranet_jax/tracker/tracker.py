@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int32, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from ranet_jax.backbones import normalise
 from ranet_jax.nn import adaptive_average_pool
@@ -26,8 +26,8 @@ from ranet_jax.tracker.objects import (
     padded_ids,
 )
 from ranet_jax.tracker.references import orphans, place_for, reference_bucket
+from ranet_jax.tracker.state import State, check_fresh
 from ranet_jax.tracker.step import (
-    Knowledge,
     Prediction,
     begin,
     bound,
@@ -38,28 +38,6 @@ from ranet_jax.tracker.step import (
 )
 from ranet_jax.tracker.target import second_view
 from ranet_jax.tracker.window import MEAN_COLOUR, Letterbox
-
-
-class State(NamedTuple):
-    """Everything a video's past leaves behind; its size never grows while frames are segmented.
-
-    Attributes:
-        knowledge: of references and recent frames, batch of one, objects padded to their bucket.
-        previous: what the next frame gets as its previous masks, on the working frame: the object index of every pixel
-            (int32; 0 background, i + 1 object i), or, where probabilities are fed back, those.
-        box: of the next frame, on the working frame.
-        ids: label id of each object; 0 for padding.
-        ages: order in which the references were given, 0 for an empty place.
-        presence: how much each object was itself in the last frame: mean likeness over its mask, 1 as in its
-            references; without a target model, mean probability. 0 where it is nowhere.
-    """
-
-    knowledge: Knowledge
-    previous: Int32[Array, "height width"] | Float32[Array, "height width n"]
-    box: Float32[Array, "4"]
-    ids: UInt8[Array, "n"]
-    ages: Int32[Array, "r"]
-    presence: Float32[Array, "n"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +140,7 @@ class Tracker:
             InputError: the frame is not a uint8 array of `frame_size`, or the state was used before.
         """
         check_frame(frame, self.frame_size)
-        _check_fresh(state)
+        check_fresh(state)
         return _step(variables, state, frame, tracker=self)
 
     def annotate(
@@ -192,7 +170,7 @@ class Tracker:
         """
         check_frame(frame, self.frame_size)
         check_labels(label_map, self.frame_size)
-        _check_fresh(state)
+        check_fresh(state)
         given = object_ids(np.asarray(label_map))
         state = with_room(self, variables, state, frame, label_map, given)
         return self.correct(variables, state, frame, label_map)
@@ -206,13 +184,6 @@ class Tracker:
     ) -> tuple[State, UInt8[Array, "h w"], Float[Array, "h w n"]]:
         """`annotate` of a state that has room: it looks at no value, so it can be traced."""
         return _annotate(variables, state, frame, label_map, tracker=self)
-
-
-def _check_fresh(state: State) -> None:
-    """Raises InputError where a state was donated already."""
-    box = state.box
-    if isinstance(box, jax.Array) and not isinstance(box, jax.core.Tracer) and box.is_deleted():
-        raise InputError("this state was handed to step before, which took it over: use the state that came back")
 
 
 def compiled_steps() -> int:
