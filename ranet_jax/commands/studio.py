@@ -63,7 +63,11 @@ def _studio(options: argparse.Namespace) -> None:
         if not options.no_browser:
             threading.Timer(0.5, webbrowser.open, (address,)).start()
         config = uvicorn.Config(
-            app, log_level="warning" if options.debug else "critical", access_log=False, ws="websockets-sansio", timeout_graceful_shutdown=2
+            app,
+            log_level="warning" if options.debug else "critical",
+            access_log=False,
+            ws="websockets-sansio",
+            timeout_graceful_shutdown=2,
         )
         uvicorn.Server(config).run(sockets=[listener])
     finally:
@@ -73,7 +77,8 @@ def _studio(options: argparse.Namespace) -> None:
 
 
 def _open(session: Any, video: str, out: str | None) -> None:
-    from ranet_jax.studio.project import Project, is_project
+    from ranet_jax.studio.description import is_project
+    from ranet_jax.studio.project import Project
 
     source = pathlib.Path(video)
     if not source.exists():
