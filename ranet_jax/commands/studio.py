@@ -77,7 +77,8 @@ def _studio(options: argparse.Namespace) -> None:
 
 
 def _open(session: Any, video: str, out: str | None) -> None:
-    from ranet_jax.studio.project import Project, is_project
+    from ranet_jax.studio.description import is_project
+    from ranet_jax.studio.project import Project
 
     source = pathlib.Path(video)
     if not source.exists():

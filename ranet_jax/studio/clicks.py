@@ -34,11 +34,12 @@ PREVIOUS_IN_FIT = 0.8
 """And in the fit."""
 FORGET = 0.036
 """Around a click that contradicts it the mask so far counts little: the distance, as a share of the frame's width."""
-TRUSTED = 1.0
+SETTLED = 7
+SETTLED_WEIGHT = 1.0
+"""Clicks after which a mask from clicks has this weight in the walk: late ones mend details."""
+TRUSTED = 5.0
 TRUSTED_FORGET = 0.15
 """Weight and distance for a mask that is not from clicks: it changes near clicks alone."""
-SETTLED = 7
-"""Clicks after which a mask from clicks has that weight, too: late ones mend details."""
 SEED = 0.034
 """What lies so near a click on the object, as a share of the frame's width, is taken for it in the fit."""
 FAR = 0.48
@@ -110,8 +111,8 @@ def _solve(
 ) -> Bool[np.ndarray, "n"]:
     """Which regions are the object's."""
     near, far = _distances(features, positives), _distances(features, negatives)
-    settled = 1.0 if trusted else min(1.0, (len(positives) + len(negatives) - 1) / (SETTLED - 1))
-    strength = PREVIOUS ** (1.0 - max(0.0, settled)) * TRUSTED ** max(0.0, settled)
+    settled = min(1.0, max(0.0, (len(positives) + len(negatives) - 1) / (SETTLED - 1)))
+    strength = TRUSTED if trusted else PREVIOUS ** (1.0 - settled) * SETTLED_WEIGHT**settled
     has_before = bool(before.any())
     if has_before:
         contradicting = np.where(before, far, near)

@@ -20,8 +20,9 @@ import numpy as np
 from ranet_jax.errors import InputError
 from ranet_jax.io.video import Frame
 from ranet_jax.runtime.stream import stream
+from ranet_jax.studio.description import Labels, ids_of
 from ranet_jax.studio.features import Encoder
-from ranet_jax.studio.project import Labels, Project, ids_of
+from ranet_jax.studio.project import Project
 from ranet_jax.tracker import Tracker
 from ranet_jax.weights import Checkpoint, open_checkpoint
 

@@ -9,7 +9,7 @@ from typing import Any
 import platformdirs
 
 from ranet_jax.io.atomic import atomic_file
-from ranet_jax.studio.project import is_project
+from ranet_jax.studio.description import is_project
 
 MOST_RECENT = 20
 

@@ -10,7 +10,6 @@ Every file appears complete or not at all, and a change marks what depends on it
 """
 
 import dataclasses
-import json
 import re
 import threading
 from pathlib import Path
@@ -18,42 +17,24 @@ from typing import Any
 
 import filelock
 import numpy as np
-from jaxtyping import UInt8
 
 from ranet_jax.errors import InputError
-from ranet_jax.io.atomic import atomic_file, make_folder
+from ranet_jax.io.atomic import make_folder
 from ranet_jax.io.masks import read_label_map, write_label_map
+from ranet_jax.studio.description import (
+    COLOURS,
+    FORMAT,
+    MOST_OBJECTS,
+    Labels,
+    StudioObject,
+    areas_of,
+    checked_name,
+    ids_of,
+    read_description,
+    write_description,
+)
 from ranet_jax.studio.frames import FrameStore
 from ranet_jax.studio.journal import FrameRecord, Journal
-
-FORMAT = 1
-MOST_OBJECTS = 16
-LONGEST_NAME = 60
-COLOURS = (
-    *("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#42d4f4", "#f032e6"),
-    *("#bfef45", "#fabed4", "#469990", "#dcbeff", "#9a6324", "#fffac8", "#800000", "#aaffc3"),
-)
-"""Of new objects, in this order: far from each other, also for most who see fewer colours."""
-Labels = UInt8[np.ndarray, "height width"]
-
-
-@dataclasses.dataclass
-class StudioObject:
-    """One object of a project.
-
-    Attributes:
-        id: its value in masks, 1 to 254.
-        name: for people.
-        colour: as it is drawn, "#rrggbb"; palette files keep the palette's.
-        hidden: not drawn on the page.
-        locked: kept as it is by the page's tools.
-    """
-
-    id: int
-    name: str
-    colour: str
-    hidden: bool = False
-    locked: bool = False
 
 
 class Project:
@@ -74,7 +55,7 @@ class Project:
             InputError: the folder holds no project, a damaged one, or its video is gone or damaged.
         """
         self.folder = Path(folder).absolute()
-        description = _read_description(self.folder)
+        description = read_description(self.folder)
         self.name = str(description["name"])
         self.checkpoint: str | None = description["checkpoint"]
         self.objects = [StudioObject(**values) for values in description["objects"]]
@@ -124,7 +105,7 @@ class Project:
             "objects": [],
         }
         make_folder(folder)
-        _write_description(folder, description)
+        write_description(folder, description)
         return cls(folder)
 
     def close(self) -> None:
@@ -257,7 +238,7 @@ class Project:
                 raise InputError(f"the id {new} is taken or not from 1 to 254: choose another")
             used = {entry.colour for entry in self.objects}
             free = [colour for colour in COLOURS if colour not in used]
-            entry = StudioObject(new, _checked_name(name or f"Object {new}"), (free or COLOURS)[0])
+            entry = StudioObject(new, checked_name(name or f"Object {new}"), (free or COLOURS)[0])
             self.objects.append(entry)
             self._save()
             return entry
@@ -274,7 +255,7 @@ class Project:
             if set(values) - {"name", "colour", "hidden", "locked"}:
                 raise InputError("only name, colour, hidden and locked of an object can be changed")
             if "name" in values:
-                values["name"] = _checked_name(values["name"])
+                values["name"] = checked_name(values["name"])
             if "colour" in values and not re.fullmatch("#[0-9a-f]{6}", str(values["colour"])):
                 raise InputError("a colour is given as #rrggbb, in small letters")
             for flag in {"hidden", "locked"} & set(values):
@@ -341,7 +322,7 @@ class Project:
         with self._lock:
             if not self.writable:  # the process that writes goes on
                 self._journal = Journal(self.folder / "frames.jsonl", len(self.frames))
-                self.objects = [StudioObject(**values) for values in _read_description(self.folder)["objects"]]
+                self.objects = [StudioObject(**values) for values in read_description(self.folder)["objects"]]
             height, width = self.frames.size
             return {
                 "name": self.name,
@@ -424,48 +405,6 @@ class Project:
             raise InputError("another ranet-jax studio has this project open: close it there first")
 
     def _save(self) -> None:
-        description = _read_description(self.folder)
+        description = read_description(self.folder)
         description["objects"] = [dataclasses.asdict(entry) for entry in self.objects]
-        _write_description(self.folder, description)
-
-
-def ids_of(labels: UInt8[np.ndarray, "..."]) -> list[int]:
-    """Ids that occur, ascending."""
-    return [int(value) for value in np.flatnonzero(np.bincount(labels.reshape(-1), minlength=256)) if value]
-
-
-def areas_of(labels: Labels) -> dict[int, int]:
-    """Pixels of every id that occurs."""
-    counts = np.bincount(labels.reshape(-1), minlength=256)
-    return {int(value): int(counts[value]) for value in np.flatnonzero(counts) if value}
-
-
-def is_project(folder: str | Path) -> bool:
-    """Whether a folder holds a project."""
-    return (Path(folder) / "project.json").is_file()
-
-
-def _checked_name(name: Any) -> str:
-    text = " ".join(str(name).split())
-    if not 1 <= len(text) <= LONGEST_NAME or not text.isprintable():
-        raise InputError(f"a name has 1 to {LONGEST_NAME} letters")
-    return text
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    file = folder / "project.json"
-    if not file.is_file():
-        raise InputError(f"{folder} holds no project: give a video to make one")
-    try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-        missing = {"format", "name", "source", "frames", "size", "checkpoint", "objects"} - set(description)
-        if missing or description["format"] != FORMAT:
-            raise ValueError("its format is not known here")
-        return description
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{file} is damaged ({error}): restore it, or choose another --out") from error
-
-
-def _write_description(folder: Path, description: dict[str, Any]) -> None:
-    with atomic_file(folder / "project.json") as temporary:
-        temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        write_description(self.folder, description)

@@ -12,10 +12,11 @@ import numpy as np
 
 from ranet_jax.errors import InputError
 from ranet_jax.studio import exports, inspection
+from ranet_jax.studio.description import Labels
 from ranet_jax.studio.library import Library
 from ranet_jax.studio.pages import Pages
 from ranet_jax.studio.pictures import Pictures
-from ranet_jax.studio.project import Labels, Project
+from ranet_jax.studio.project import Project
 
 if TYPE_CHECKING:  # JAX is imported in a thread, after the page is there
     from ranet_jax.studio.engine import Engine, Plan, Progress

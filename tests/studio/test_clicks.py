@@ -98,16 +98,21 @@ def test_the_first_click_has_to_be_on_the_object(features):
         click_mask(features, [], [(5.0, 5.0)])
 
 
-def test_simulated_clicks_lie_in_the_largest_error(features):
+def test_simulated_clicks_lie_in_the_largest_error():
     wrong = np.zeros(SIZE, np.bool_)
     wrong[10:15, 10:40] = True
     wrong[40:61, 50:71] = True
     area, (x, y) = largest_error(wrong)
     assert (area, x, y) == (21 * 21, 60.0, 50.0)
-    masks, seconds = simulate_clicks(features, square(10) > 0, 4)
+
+
+def test_more_clicks_are_better():
+    larger = lambda x: np.kron(x, np.ones((4, 4, 1)[: x.ndim], np.uint8))
+    truth = larger(square(10)) > 0
+    masks, seconds = simulate_clicks(features_of(larger(picture(10))), truth, 4)
     assert len(masks) == 4
     assert len(seconds) <= 4
-    assert intersection_over_union(masks[-1], square(10) > 0) > 0.85
+    assert intersection_over_union(masks[-1], truth) > 0.9
 
 
 @pytest.mark.parametrize("size", [(64, 96), (50, 75), (1080, 1920)])
