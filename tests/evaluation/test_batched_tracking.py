@@ -80,8 +80,9 @@ def test_groups_are_of_one_bucket(tree):
     ant = tree.root / "Annotations" / "480p" / "ant" / "00000.png"
     Image.fromarray((labels == 1).astype(np.uint8)).save(ant)
     assert make_groups(tree, ("ant", "bee"), batch=2, workers=1) == [Group(("bee",), 5), Group(("ant",), 3)]
-    Image.fromarray(np.zeros(SIZE, np.uint8)).save(ant)
-    with pytest.raises(InputError, match=r"ant.*shows? no object|ant: the mask is empty"):
+    for path in ant.parent.iterdir():
+        Image.fromarray(np.zeros(SIZE, np.uint8)).save(path)
+    with pytest.raises(InputError, match=r"ant.*no object"):
         make_groups(tree, ("ant", "bee"), batch=2, workers=1)
 
 
