@@ -263,11 +263,17 @@ def test_files_from_the_page(driver, clip, tmp_path):
     driver.until("s.project.name === 'project'")
 
 
-def test_the_whole_circuit_on_the_demo(browser, tmp_path):
+@pytest.fixture
+def demo(tmp_path):
+    running = Studio(tmp_path / "home", str(DEMO), "--out", str(tmp_path / "project"))
+    yield running
+    running.stop()
+
+
+def test_the_whole_circuit_on_the_demo(browser, demo, tmp_path):
     """Mark by click, track, stop, correct, add an object, reload, go on, export, compare: the shipped network."""
-    studio = Studio(tmp_path / "home", str(DEMO), "--out", str(tmp_path / "project"))
     page = browser.new_page(viewport={"width": 1280, "height": 800})
-    driver = Driver(page, studio.address)
+    driver = Driver(page, demo.address)
     driver.add_object()
     driver.click(390, 310)
     driver.until("s.project.given.length === 1")
@@ -281,7 +287,9 @@ def test_the_whole_circuit_on_the_demo(browser, tmp_path):
     assert 24 <= reached < 60
     driver.go(20)
     page.keyboard.press("b")
-    driver.drag((395, 330), (430, 330))
+    before = driver.area(1)
+    driver.drag((700, 440), (760, 440))
+    assert driver.area(1) > before + 500, "grass, which was not the object's"
     driver.settled()
     assert driver.value("s.project.given") == [0, 20]
     assert driver.value("s.project.records[21].stale")
@@ -305,7 +313,7 @@ def test_the_whole_circuit_on_the_demo(browser, tmp_path):
         page.click("#export-go")
     download.value.save_as(tmp_path / "masks.zip")
     page.close()
-    studio.stop()
+    demo.stop()
     assert driver.errors == []
     command = [sys.executable, "-m", "ranet_jax.cli", "segment", str(DEMO), "--out", str(tmp_path / "segment")]
     subprocess.run([*command, "--masks", str(tmp_path / "project" / "given")], check=True)
