@@ -192,7 +192,7 @@ def test_online_learning_changes_the_masks_and_not_the_checkpoint(video, network
     stored = {path: path.read_bytes() for path in network.rglob("*") if path.is_file()}
     assert segment(video, network) == 0
     plain = [path.read_bytes() for path in sorted((video.parent / "out").iterdir())]
-    assert segment(video, network, "--online-steps", "4", "--online-learning-rate", "1e-2") == 0
+    assert segment(video, network, "--overwrite", "--online-steps", "4", "--online-learning-rate", "1e-2") == 0
     adapted = [path.read_bytes() for path in sorted((video.parent / "out").iterdir())]
     assert adapted[0] == plain[0]
     assert adapted[1:] != plain[1:]

@@ -19,21 +19,25 @@ SIZE = (48, 80)
 RECIPE = """
 from ranet_jax.data.config import SampleConfig
 from ranet_jax.networks import RANetConfig
+from ranet_jax.tracker import TrackerConfig
 from ranet_jax.training.loop import LoopConfig
 from ranet_jax.training.mixture import part
 from ranet_jax.training.optimizer import OptimizerConfig
 from ranet_jax.training.recipe import recipe
+from ranet_jax.training.rollout import Objective
 
 
 def get_config():
     model = RANetConfig.lite()
     return recipe(
         model,
-        SampleConfig(size=model.input_size, crop="box"),
+        TrackerConfig.lite(),
+        SampleConfig(size=model.input_size),
         {"cows": part("videos", "cows", "video_pair"), "stills": part("photographs", "stills", "static_pair")},
         optimizer=OptimizerConfig(learning_rate=1e-3),
         loop=LoopConfig(steps=1000),
         batch_size=4,
+        objective=Objective.pairs(),
     )
 """
 

@@ -19,6 +19,7 @@ from ranet_jax.data.samples import video_pair
 from ranet_jax.data.sources import davis_videos
 from ranet_jax.io.masks import write_label_map
 from ranet_jax.networks import RANetConfig
+from ranet_jax.tracker import TrackerConfig
 from ranet_jax.training.checkpoint import Checkpoints
 from ranet_jax.training.step import initial_state
 from ranet_jax.weights import initial_variables, save_checkpoint
@@ -48,7 +49,7 @@ def make_inputs(folder: pathlib.Path) -> None:
     Image.fromarray(((labels[0] > 0) * 255).astype(np.uint8)).save(folder / "gray_mask.png")
     for i, values in enumerate(labels):
         write_label_map(folder / "results" / "square" / f"{i:05d}.png", values)
-    save_checkpoint(folder / "ranet", NETWORK, initial_variables(NETWORK), card={"steps": 0})
+    save_checkpoint(folder / "ranet", NETWORK, TrackerConfig.lite(), initial_variables(NETWORK), card={"steps": 0})
     write_torch_file(
         folder / "weights.pth", {"conv.weight": np.zeros((4, 3, 3, 3), np.float32), "conv.bias": np.ones(4)}
     )

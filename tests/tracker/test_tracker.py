@@ -112,7 +112,7 @@ def test_tracking_a_video_equals_its_rollout(case, rng):
     state = tracker.init(variables, frames[0], labels)
     clip = Clip(jnp.asarray(frames)[None], jnp.asarray(np.stack([labels] * 6))[None], jnp.ones((1, 2), bool))
     # Where the target model's solver ends depends on last bits: its solution is good to a thousandth.
-    tolerance = 1e-4 if how.target is None else 2e-2
+    tolerance = 1e-3 if how.target is None else 2e-2
     for objective in (Objective(), Objective.pairs()):
         roll = jax.jit(lambda v, clip, o=objective: rollout(config, how, v, clip, o)[1])
         scanned = np.asarray(roll(variables, clip))
