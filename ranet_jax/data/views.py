@@ -195,8 +195,11 @@ def _donor_positions(
         centre = (float(rng.uniform(0, width)), float(rng.uniform(0, height)))
         for k, view in enumerate(members):
             if k and config.paste.motion is not None:
-                moved = augment.sample_deformation(rng, config.paste.motion, config.size, flip=False)
-                deformation = deformation.then(moved)
+                motion = config.paste.motion
+                deformation = deformation.then(augment.sample_deformation(rng, motion, config.size, flip=False))
+                # A donor is placed by its middle, whatever its deformation: what moves is that.
+                dx, dy = rng.uniform(-motion.translation, motion.translation, 2) * (width, height)
+                centre = (centre[0] + dx, centre[1] + dy)
             positions = place_donor(mask_of(start), deformation, centre, extent, config.size)
             frame = min(max(start + view.index - members[0].index, span.start), span.stop - 1)
             result.append((frame, positions))
