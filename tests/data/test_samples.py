@@ -271,7 +271,7 @@ def test_several_are_pasted(videos):
     config = paste_config(as_object=1.0, behind=1.0, twin=1.0, count=2)
     counts = {int(static_pair(rng_of(seed), videos, 0, config)["valid"].sum()) for seed in range(30)}
     assert 3 in counts
-    with pytest.raises(InputError, match="paste.count is 0"):
+    with pytest.raises(InputError, match=r"paste\.count is 0"):
         PasteConfig(count=0)
 
 
