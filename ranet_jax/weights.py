@@ -82,7 +82,6 @@ class Checkpoint(NamedTuple):
             (48, 80) uint8
         """
         given = masks if isinstance(masks, Mapping) else {0: masks}
-        later = {int(value) for labels in given.values() for value in np.unique(labels)} - {0}
         variables, state, tracker = jax.device_put(self.variables), None, None
         for number, frame in enumerate(frames):
             if tracker is None:
@@ -93,7 +92,7 @@ class Checkpoint(NamedTuple):
                     state, label_map, _ = tracker.step(variables, state, frame)
             elif state is None:
                 label_map = given[number]
-                state = tracker.init(variables, frame, label_map, objects=sorted(later), references=len(given))
+                state = tracker.init(variables, frame, label_map)
             else:
                 state, label_map, _ = tracker.annotate(variables, state, frame, given[number])
             yield np.asarray(label_map)
