@@ -147,7 +147,9 @@ def test_an_object_is_judged_by_its_own_pixels_alone():
     alike = np.zeros((8, 12, 2), np.float32)
     alike[:, :3, 0] = alike[:, 3:, 1] = 1.0
     found = lambda second: np.asarray(
-        decide(CONFIG, jnp.stack([jnp.asarray(spread), jnp.asarray(second * right)], axis=-1), previous, jnp.asarray(alike))
+        decide(
+            CONFIG, jnp.stack([jnp.asarray(spread), jnp.asarray(second * right)], axis=-1), previous, jnp.asarray(alike)
+        )
     )
     np.testing.assert_array_equal(found(np.float32(0.9))[..., 0], spread)
     assert not found(np.float32(0.0))[..., 0].any(), "where nobody else has it, what it spreads over is its"
