@@ -2,7 +2,8 @@
 
     CHECKPOINT/
         config.json     {"format": 2, "model": "ranet" or "mrnet", "config": {...}, "tracker": {...}, "card": {...},
-                         "files": {...}, "fits": digest of the config that the arrays were found to fit}
+                         "files": {...}, "fits": digest of the config that the arrays were found to fit,
+                         "digest": of all that}
         arrays/         the variables, written by Orbax
 
 Training checkpoints (optimizer, data position) are another thing: `ranet_jax.training.checkpoint`.
@@ -180,6 +181,7 @@ def save_checkpoint(
             "files": digests(whole / "arrays"),
             "fits": None if _misfits(config, arrays) else _config_digest(config),
         }
+        description["digest"] = _description_digest(description)
         (whole / "config.json").write_text(json.dumps(description, indent=2) + "\n")
         if path.exists():
             # A folder cannot be replaced in one step: the old one makes way whole, and goes with the temporary one.
@@ -267,6 +269,7 @@ def _read_description(
         raise InputError(f"{path}: not a checkpoint folder (it has no config.json){hint}")
     try:
         description = json.loads(file.read_text())
+        changed = "digest" in description and description["digest"] != _description_digest(description)
         stored, values, files = description["format"], description["config"], description["files"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: damaged ({error}); copy or save the checkpoint again") from error
@@ -278,12 +281,26 @@ def _read_description(
     config = config_from_dict(description["model"], values)
     tracker = TrackerConfig.from_dict(description["tracker"])
     check_hints(config, tracker)
+    if changed:  # last: what is wrong with a field says more
+        raise InputError(
+            f"{file}: damaged, or changed since it was saved: copy it again, or take out its line"
+            ' "digest" if the change is meant'
+        )
     return config, tracker, description.get("card", {}), files, description.get("fits")
 
 
 def _config_digest(config: NetworkConfig) -> str:
     """SHA-256 of a config's network and fields."""
-    return hashlib.sha256(json.dumps([config.NETWORK, config.to_dict()], sort_keys=True).encode()).hexdigest()
+    return _json_digest([config.NETWORK, config.to_dict()])
+
+
+def _description_digest(description: dict[str, Any]) -> str:
+    """SHA-256 of what config.json holds beside its own digest."""
+    return _json_digest({name: value for name, value in description.items() if name != "digest"})
+
+
+def _json_digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _misfits(config: NetworkConfig, variables: Any) -> list[str]:

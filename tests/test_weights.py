@@ -24,6 +24,7 @@ from ranet_jax.weights import (
     initial_variables,
     load_checkpoint,
     open_checkpoint,
+    read_card,
     save_checkpoint,
 )
 
@@ -92,7 +93,22 @@ def test_missing_arrays_are_named(saved):
 def edit_config(folder, part="config", **changes):
     description = json.loads((folder / "config.json").read_text())
     description[part] |= changes
+    del description["digest"]
     (folder / "config.json").write_text(json.dumps(description))
+
+
+def test_a_config_that_was_changed_by_chance_is_not_believed(saved):
+    """What else would tell 0.5 from 0.4: the arrays have digests, and a card no meaning here."""
+    file = saved / "config.json"
+    text = file.read_text()
+    assert '"likeness": 0.5' in text
+    file.write_text(text.replace('"likeness": 0.5', '"likeness": 0.4'))
+    with pytest.raises(InputError, match=r'config\.json: damaged, or changed .* "digest" if the change is meant'):
+        load_checkpoint(saved)
+    with pytest.raises(InputError, match="damaged, or changed"):
+        read_card(saved)
+    edit_config(saved, "tracker", feedback="labels")
+    assert load_checkpoint(saved).tracker.presence.likeness == 0.4, "without a digest it is meant"
 
 
 def test_a_misspelt_config_field_is_named(saved):
