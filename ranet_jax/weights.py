@@ -72,7 +72,7 @@ class Checkpoint(NamedTuple):
         Raises:
             InputError: a frame or a mask is of another type or size, or there are more than 16 objects.
 
-        Example:
+        Examples:
             >>> frames = np.zeros((3, 48, 80, 3), np.uint8)
             >>> mask = np.zeros((48, 80), np.uint8)
             >>> mask[10:30, 20:50] = 1
