@@ -71,5 +71,5 @@ $(VENV)/studio.stamp: $(VENV)/core.stamp
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/core.stamp
-	$(PIP) -e '.[train,convert,studio,dev]'
+	$(PIP) -e '.[train,studio,dev]'
 	touch $@
