@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +90,11 @@ def objects_of(description: dict[str, Any]) -> list[StudioObject]:
         ValueError: an id is taken twice, or not from 1 to 254.
     """
     objects = [StudioObject(**values) for values in description["objects"]]
+    types = typing.get_type_hints(StudioObject)
     for entry in objects:
-        for field in dataclasses.fields(entry):
-            if type(getattr(entry, field.name)) is not field.type:
-                raise TypeError(f"an object's {field.name} is no {field.type.__name__}")
+        for name, kind in types.items():
+            if type(getattr(entry, name)) is not kind:
+                raise TypeError(f"an object's {name} is no {kind.__name__}")
     ids = [entry.id for entry in objects]
     if len(set(ids)) < len(ids) or not all(1 <= id <= 254 for id in ids):
         raise ValueError(f"the ids {ids} are not different ones from 1 to 254")
