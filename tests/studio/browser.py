@@ -75,6 +75,7 @@ class Driver:
     def __init__(self, page: Any, address: str):
         self.page, self.address = page, address
         self.errors: list[str] = []
+        page.set_default_timeout(1000 * PATIENCE)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", lambda request: self._note(request.url))
         self.open()
