@@ -1,9 +1,4 @@
-"""Checkpoints for inference: a folder with Orbax arrays and the configuration beside them, so that a path is enough.
-
-    CHECKPOINT/
-        config.json     {"format": 2, "model": "ranet" or "mrnet", "config": {...}, "tracker": {...}, "card": {...},
-                         "files": {...}, "fits": digest of the config that the arrays were found to fit}
-        arrays/         the variables, written by Orbax
+"""Checkpoints for inference: a network ready to run, from a folder and back (`ranet_jax.stored` says what is in it).
 
 Training checkpoints (optimizer, data position) are another thing: `ranet_jax.training.checkpoint`.
 """
@@ -21,19 +16,42 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from ranet_jax.errors import InputError
-from ranet_jax.io.digests import damaged_files, digests
+from ranet_jax.io.digests import digests
+from ranet_jax.io.tensors import write_tensors
 from ranet_jax.networks import NetworkConfig, config_from_dict, network
+from ranet_jax.stored import (
+    ARRAYS,
+    DEFAULTS,
+    EMBEDDED,
+    FORMAT,
+    VARIABLES,
+    StoredCheckpoint,
+    embedded_names,
+    flat_names,
+    nested,
+    read_chosen,
+    read_description,
+    read_stored,
+)
 from ranet_jax.tracker import Tracker, TrackerConfig
 from ranet_jax.tracker.step import check_hints
 from ranet_jax.upgrade import upgraded
 
-FORMAT = 2
-DEFAULTS = {"ranet": "lite", "mrnet": "mrnet-lite"}
-"""The embedded checkpoint of each network that commands use unless told otherwise; RANet's comes first."""
-EMBEDDED = pathlib.Path(__file__).parent / "checkpoints"
+__all__ = [
+    "DEFAULTS",
+    "EMBEDDED",
+    "Checkpoint",
+    "checkpoint_of",
+    "embedded_names",
+    "expected_variables",
+    "initial_variables",
+    "load_checkpoint",
+    "open_checkpoint",
+    "read_card",
+    "save_checkpoint",
+]
 
 
 class Checkpoint(NamedTuple):
@@ -128,11 +146,6 @@ def _dummy_inputs(config: NetworkConfig) -> tuple[jax.Array, jax.Array]:
     return jnp.zeros((1, *config.input_size, 3)), jnp.zeros((1, *config.input_size, 1))
 
 
-def embedded_names() -> list[str]:
-    """Names of the checkpoints that come with the package."""
-    return sorted(path.parent.name for path in EMBEDDED.glob("*/config.json"))
-
-
 def save_checkpoint(
     path: str | os.PathLike[str],
     config: NetworkConfig,
@@ -166,19 +179,15 @@ def save_checkpoint(
     try:
         whole = temporary / "checkpoint"
         arrays = jax.tree.map(lambda x: np.asarray(x).astype(dtype), dict(variables))
-        with ocp.PyTreeCheckpointer() as checkpointer:
-            checkpointer.save((whole / "arrays").absolute(), arrays)
-        marker = whole / "arrays" / "commit_success.txt"
-        if marker.exists():
-            # Its presence is what counts; Orbax writes the path it saved to into it, which is nobody's business.
-            marker.write_text("complete\n")
+        (whole / ARRAYS).mkdir(parents=True)
+        write_tensors(whole / ARRAYS / VARIABLES, flat_names(arrays))
         description = {
             "format": FORMAT,
             "model": config.NETWORK,
             "config": config.to_dict(),
             "tracker": tracker.to_dict(),
             "card": card or {},
-            "files": digests(whole / "arrays"),
+            "files": digests(whole / ARRAYS),
             "fits": None if _misfits(config, arrays) else _config_digest(config),
         }
         (whole / "config.json").write_text(json.dumps(description, indent=2) + "\n")
@@ -193,21 +202,12 @@ def save_checkpoint(
 
 
 def open_checkpoint(name_or_path: str | None, model: str | None) -> Checkpoint:
-    """What a command is asked for: a checkpoint, or a network's shipped one, or both, which then must agree.
-
-    Args:
-        name_or_path: see `load_checkpoint`; None for the shipped one.
-        model: a key of `DEFAULTS`; None for whatever the checkpoint is of, and RANet without one.
+    """What a command is asked for, see `ranet_jax.stored.read_chosen`.
 
     Raises:
         InputError: see `load_checkpoint`; or the checkpoint is of another network.
     """
-    checkpoint = load_checkpoint(name_or_path or DEFAULTS[model or next(iter(DEFAULTS))])
-    if model not in (None, checkpoint.config.NETWORK):
-        raise InputError(
-            f"{name_or_path}: this checkpoint is of {checkpoint.config.NETWORK}, not of {model}: give one of {model}"
-        )
-    return checkpoint
+    return checkpoint_of(read_chosen(name_or_path, model))
 
 
 def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
@@ -216,26 +216,24 @@ def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
     Raises:
         InputError: there is no such checkpoint; it is cut off or damaged; its config does not fit its arrays.
     """
-    name, path = os.fspath(name_or_path), _folder(name_or_path)
-    config, tracker, card, files, fits = _read_description(path)
-    arrays = path / "arrays"
-    if damaged := damaged_files(arrays, files):
-        # Found here rather than by Orbax, which leaves half-done reads behind that complain on their own.
-        raise InputError(f"{path}: the checkpoint is damaged or cut off ({damaged[0]}); copy or save it again")
-    try:
-        with ocp.PyTreeCheckpointer() as checkpointer:
-            restored = checkpointer.restore(arrays.absolute())
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
-        raise InputError(f"{path}: the checkpoint is damaged or cut off ({reason}); copy or save it again") from error
-    variables = jax.tree.map(lambda x: np.asarray(x).astype(np.float32), restored)
+    return checkpoint_of(read_stored(name_or_path))
+
+
+def checkpoint_of(stored: StoredCheckpoint) -> Checkpoint:
+    """The network of a checkpoint folder that has been read.
+
+    Raises:
+        InputError: its config has unknown fields or wrong values, or does not fit its arrays.
+    """
+    config, tracker, fits = _configs(stored.description)
+    variables = nested(stored.variables)
     # What was compared when it was saved is not compared again: tracing the network takes seconds.
     if fits != _config_digest(config) and (wrong := _misfits(config, variables)):
         raise InputError(
-            f"{path}: config.json does not fit the arrays ({len(wrong)} differ, the first is {wrong[0]});"
+            f"{stored.path}: config.json does not fit the arrays ({len(wrong)} differ, the first is {wrong[0]});"
             " restore the config the weights were saved with"
         )
-    return Checkpoint(name, config, tracker, variables, card)
+    return Checkpoint(stored.name, config, tracker, variables, stored.card)
 
 
 def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -247,39 +245,20 @@ def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         InputError: there is no such checkpoint, or its description is damaged.
     """
-    return _read_description(_folder(name_or_path))[2]
+    _, description = read_description(name_or_path)
+    _configs(description)
+    card: dict[str, Any] = description.get("card", {})
+    return card
 
 
-def _folder(name_or_path: str | os.PathLike[str]) -> pathlib.Path:
-    name = os.fspath(name_or_path)
-    return EMBEDDED / name if name in embedded_names() else pathlib.Path(name)
-
-
-def _read_description(
-    path: pathlib.Path,
-) -> tuple[NetworkConfig, TrackerConfig, dict[str, Any], dict[str, str], str | None]:
-    """Both configs, card, file digests, and digest of the config that fits, of a checkpoint folder."""
-    file = path / "config.json"
-    if not path.exists():
-        names = ", ".join(embedded_names())
-        raise InputError(f"{path}: no such checkpoint; give its folder, or one of the embedded names: {names}")
-    if not file.is_file():
-        hint = "; make one of it with `ranet-jax convert`" if path.suffix == ".pth" else ""
-        raise InputError(f"{path}: not a checkpoint folder (it has no config.json){hint}")
-    try:
-        description = json.loads(file.read_text())
-        stored, values, files = description["format"], description["config"], description["files"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: damaged ({error}); copy or save the checkpoint again") from error
-    if stored == 1:
+def _configs(description: dict[str, Any]) -> tuple[NetworkConfig, TrackerConfig, str | None]:
+    """Both configs of a description, and the digest of the config that fits the arrays."""
+    if description["format"] == 1:
         description = upgraded(description)
-        values = description["config"]
-    elif stored != FORMAT:
-        raise InputError(f"{file}: format {stored} is not known here; update ranet-jax or save the checkpoint again")
-    config = config_from_dict(description["model"], values)
+    config = config_from_dict(description["model"], description["config"])
     tracker = TrackerConfig.from_dict(description["tracker"])
     check_hints(config, tracker)
-    return config, tracker, description.get("card", {}), files, description.get("fits")
+    return config, tracker, description.get("fits")
 
 
 def _config_digest(config: NetworkConfig) -> str:

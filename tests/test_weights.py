@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from ranet_jax import weights
 from ranet_jax.backbones.efficientnet import STAGES, InvertedResidual
 from ranet_jax.errors import InputError
+from ranet_jax.io.digests import digests
 from ranet_jax.networks import MRNetConfig, RANetConfig
 from ranet_jax.tracker import AspectBox, Presence, ReleasedBox, Target, Tracker, TrackerConfig, WholeFrame
 from ranet_jax.upgrade import upgraded
@@ -44,7 +46,7 @@ def test_what_is_saved_comes_back_with_its_config(tmp_path, variables):
     assert checkpoint.config == CONFIG
     assert checkpoint.tracker == how
     assert checkpoint.tracker_for((48, 80)) == Tracker(CONFIG, how, (48, 80))
-    assert json.loads((tmp_path / "a" / "net" / "config.json").read_text())["format"] == 2
+    assert json.loads((tmp_path / "a" / "net" / "config.json").read_text())["format"] == 3
     assert checkpoint.card == {"steps": 3}
     jax.tree.map(np.testing.assert_array_equal, checkpoint.variables, variables)
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -120,8 +122,8 @@ def test_a_tracker_that_is_none_or_does_not_fit_the_network_is_named(saved, chan
 
 def test_an_unknown_format_is_named(saved):
     description = json.loads((saved / "config.json").read_text())
-    (saved / "config.json").write_text(json.dumps(description | {"format": 3}))
-    with pytest.raises(InputError, match="format 3 is not known here; update ranet-jax"):
+    (saved / "config.json").write_text(json.dumps(description | {"format": 4}))
+    with pytest.raises(InputError, match="format 4 is not known here; update ranet-jax"):
         load_checkpoint(saved)
 
 
@@ -168,8 +170,23 @@ def test_descriptions_of_format_1_become_what_they_meant(model, changes, tracker
     assert new["fits"] is None, "the digest was of other fields"
 
 
-def test_a_folder_of_format_1_opens_as_it_tracked(saved, variables):
-    """And one whose config does not fit its arrays is still named."""
+def with_orbax_arrays(folder, variables, stored_format):
+    """Makes a checkpoint one of an older format, whose arrays Orbax wrote, in half precision."""
+    shutil.rmtree(folder / "arrays")
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        checkpointer.save((folder / "arrays").absolute(), jax.tree.map(lambda x: x.astype(np.float16), variables))
+    description = json.loads((folder / "config.json").read_text())
+    changes = {"format": stored_format, "files": digests(folder / "arrays")}
+    (folder / "config.json").write_text(json.dumps(description | changes))
+
+
+def test_folders_of_older_formats_open(saved, variables):
+    """Format 2, and 1 as it tracked; one whose config does not fit its arrays is still named."""
+    with_orbax_arrays(saved, variables, 2)
+    variables = jax.tree.map(lambda x: x.astype(np.float16).astype(np.float32), variables)
+    checkpoint = load_checkpoint(saved)
+    assert (checkpoint.config, checkpoint.tracker) == (CONFIG, HOW)
+    jax.tree.map(np.testing.assert_array_equal, checkpoint.variables, variables)
     description = json.loads((saved / "config.json").read_text())
     values = {name: value for name, value in description["config"].items() if name not in ("hints", "score_scale")}
     old = {name: description[name] for name in ("card", "files")} | {"format": 1, "fits": "digest"}
