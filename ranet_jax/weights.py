@@ -25,6 +25,7 @@ from ranet_jax.stored import (
     ARRAYS,
     DEFAULTS,
     EMBEDDED,
+    FILE_SUFFIX,
     FORMAT,
     VARIABLES,
     StoredCheckpoint,
@@ -34,6 +35,7 @@ from ranet_jax.stored import (
     read_chosen,
     read_description,
     read_stored,
+    write_file,
 )
 from ranet_jax.tracker import Tracker, TrackerConfig
 from ranet_jax.tracker.step import check_hints
@@ -155,10 +157,10 @@ def save_checkpoint(
     card: dict[str, Any] | None = None,
     dtype: Any = np.float32,
 ) -> None:
-    """Writes a checkpoint folder; it appears, or replaces an older one, only when it is whole.
+    """Writes a checkpoint; it appears, or replaces an older one, only when it is whole.
 
     Args:
-        path: the folder.
+        path: of a folder; or of one file, if it ends in ".safetensors".
         config: of the network.
         tracker: how it is made to track.
         variables: its variables, arrays of JAX or NumPy.
@@ -166,9 +168,25 @@ def save_checkpoint(
         dtype: stored dtype of every array; bfloat16 halves the size and loads as float32 again.
 
     Raises:
-        InputError: the folder cannot be written, or holds something that is not a checkpoint.
+        InputError: it cannot be written, or something that is no checkpoint lies there.
     """
     path = pathlib.Path(path)
+    arrays = jax.tree.map(lambda x: np.asarray(x).astype(dtype), dict(variables))
+    description = {
+        "format": FORMAT,
+        "model": config.NETWORK,
+        "config": config.to_dict(),
+        "tracker": tracker.to_dict(),
+        "card": card or {},
+        "fits": None if _misfits(config, arrays) else _config_digest(config),
+    }
+    if path.suffix == FILE_SUFFIX:
+        write_file(path, description, flat_names(arrays))
+    else:
+        _write_folder(path, description, flat_names(arrays))
+
+
+def _write_folder(path: pathlib.Path, description: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     if path.exists() and not (path / "config.json").is_file():
         raise InputError(f"{path}: exists and is not a checkpoint; choose another folder")
     try:
@@ -178,18 +196,9 @@ def save_checkpoint(
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to") from error
     try:
         whole = temporary / "checkpoint"
-        arrays = jax.tree.map(lambda x: np.asarray(x).astype(dtype), dict(variables))
         (whole / ARRAYS).mkdir(parents=True)
-        write_tensors(whole / ARRAYS / VARIABLES, flat_names(arrays))
-        description = {
-            "format": FORMAT,
-            "model": config.NETWORK,
-            "config": config.to_dict(),
-            "tracker": tracker.to_dict(),
-            "card": card or {},
-            "files": digests(whole / ARRAYS),
-            "fits": None if _misfits(config, arrays) else _config_digest(config),
-        }
+        write_tensors(whole / ARRAYS / VARIABLES, arrays)
+        description = {**description, "files": digests(whole / ARRAYS)}
         (whole / "config.json").write_text(json.dumps(description, indent=2) + "\n")
         if path.exists():
             # A folder cannot be replaced in one step: the old one makes way whole, and goes with the temporary one.
@@ -211,7 +220,7 @@ def open_checkpoint(name_or_path: str | None, model: str | None) -> Checkpoint:
 
 
 def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
-    """Opens a checkpoint by the name of an embedded one, or by its folder.
+    """Opens a checkpoint by the name of an embedded one, by its folder, or by its file.
 
     Raises:
         InputError: there is no such checkpoint; it is cut off or damaged; its config does not fit its arrays.
@@ -230,7 +239,7 @@ def checkpoint_of(stored: StoredCheckpoint) -> Checkpoint:
     # What was compared when it was saved is not compared again: tracing the network takes seconds.
     if fits != _config_digest(config) and (wrong := _misfits(config, variables)):
         raise InputError(
-            f"{stored.path}: config.json does not fit the arrays ({len(wrong)} differ, the first is {wrong[0]});"
+            f"{stored.path}: the config does not fit the arrays ({len(wrong)} differ, the first is {wrong[0]});"
             " restore the config the weights were saved with"
         )
     return Checkpoint(stored.name, config, tracker, variables, stored.card)
