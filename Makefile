@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Compiling is most of what the tests do, each on one core. A file's tests share what they compiled, and the
-# full-size networks take up to 8 GB a process. Files keep their order: by default those of one long test come last.
-PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+# full-size networks take gigabytes a process. Files keep their order: by default those of one long test come last. A
+# process that crashes ends the run, which would wait for its tests for ever.
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder \
+    --max-worker-restart=0
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo studio test fast lint bench train-default format clean
@@ -50,6 +52,8 @@ train-default: $(VENV)/dev.stamp
 	$(BIN)/ranet-jax train ranet_lite_photographs --workdir runs/lite-photographs --config.data.root=$(DATA) \
 	    --config.initial_checkpoint=runs/lite/inference
 	$(BIN)/python -m train.average runs/lite/inference runs/lite-photographs/inference --out runs/lite-average
+	$(BIN)/ranet-jax train ranet_lite_look_alikes --workdir runs/lite-look-alikes --config.data.root=$(DATA) \
+	    --config.initial_checkpoint=runs/lite-photographs/inference
 
 clean:
 	rm -rf $(VENV) build dist demo-output

@@ -24,7 +24,7 @@ def load(name_or_path: PathLike = "lite") -> Model:
     Raises:
         InputError: there is no such checkpoint, or it is damaged.
 
-    Example:
+    Examples:
         >>> model = load("lite")
         >>> model.config.TITLE, model.tracker.aggregation
         ('RANet', 'hard')
@@ -38,7 +38,7 @@ def save(path: PathLike, model: Model) -> None:
     Raises:
         InputError: it cannot be written, or something else lies there.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save(f"{folder}/mine", load("lite"))
@@ -75,7 +75,7 @@ def segment(
     Raises:
         InputError: an input is missing or does not fit, or an output would replace something.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile, ranet_jax
         >>> demo = pathlib.Path(ranet_jax.__file__).parent / "demo"
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +104,7 @@ def evaluate(prediction: PathLike, truth: PathLike, *, void: bool = False) -> Da
     Raises:
         InputError: masks are missing, or do not fit.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile
         >>> import numpy as np
         >>> from ranet_jax.io.masks import write_label_map

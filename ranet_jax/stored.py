@@ -2,13 +2,14 @@
 
     CHECKPOINT/
         config.json     {"format": 3, "model": "ranet" or "mrnet", "config": {...}, "tracker": {...}, "card": {...},
-                         "files": {...}, "fits": digest of the config that the arrays were found to fit}
+                         "files": {...}, "fits": digest of the config that the arrays were found to fit,
+                         "digest": of all that}
         arrays/         variables.safetensors, named by their paths (`ranet_jax.io.tensors`)
 
 Formats 1 and 2 have arrays written by Orbax instead, which is imported for them.
 
 The same in one file, NAME.safetensors: the entries of config.json are its metadata, as JSON under `ranet_jax.format`
-and so on; in place of the digests of files there is one of the arrays.
+and so on; in place of `files` is `arrays`, their digest.
 """
 
 import json
@@ -77,7 +78,7 @@ def read_stored(name_or_path: str | os.PathLike[str]) -> StoredCheckpoint:
     name = os.fspath(name_or_path)
     if path.is_file():
         found = read_tensors(path)
-        if digest_of_tensors(found) != description["digest"]:
+        if digest_of_tensors(found) != description["arrays"]:
             raise InputError(f"{path}: the checkpoint is damaged (its arrays were changed); copy or save it again")
         return StoredCheckpoint(name, path, description, _as_float32(found))
     arrays = path / ARRAYS
@@ -152,7 +153,7 @@ def read_file_description(path: Path) -> dict[str, Any]:
         )
     try:
         description = {key: json.loads(text) for key, text in texts.items()}
-        stored, _, _ = description["format"], description["config"], description["digest"]
+        stored, _, _ = description["format"], description["config"], description["arrays"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged ({error}); copy or save the checkpoint again") from error
     _require_known_format(path, stored, (FORMAT,))
@@ -164,7 +165,7 @@ def write_file(path: Path, description: Mapping[str, Any], variables: Mapping[st
 
     Args:
         path: the file.
-        description: as config.json has it, without `files`.
+        description: as config.json has it, but for `arrays`, the arrays' digest, in place of `files`.
         variables: arrays by path, of a dtype in `ranet_jax.io.tensors.DTYPES`.
 
     Raises:
@@ -175,9 +176,10 @@ def write_file(path: Path, description: Mapping[str, Any], variables: Mapping[st
             read_file_description(path)
         except InputError as error:
             raise InputError(f"{path}: exists and is not a checkpoint, so it is kept: choose another file") from error
-    entries = {**description, "digest": digest_of_tensors(variables)}
     with atomic_file(path) as temporary:
-        write_tensors(temporary, variables, {f"{_PREFIX}{key}": json.dumps(value) for key, value in entries.items()})
+        write_tensors(
+            temporary, variables, {f"{_PREFIX}{key}": json.dumps(value) for key, value in description.items()}
+        )
 
 
 def flat_names(tree: Any, prefix: str = "") -> dict[str, Any]:

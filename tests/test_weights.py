@@ -124,7 +124,22 @@ def test_missing_arrays_are_named(saved):
 def edit_config(folder, part="config", **changes):
     description = json.loads((folder / "config.json").read_text())
     description[part] |= changes
+    del description["digest"]
     (folder / "config.json").write_text(json.dumps(description))
+
+
+def test_a_config_that_was_changed_by_chance_is_not_believed(saved):
+    """What else would tell 0.5 from 0.4: the arrays have digests, and a card no meaning here."""
+    file = saved / "config.json"
+    text = file.read_text()
+    assert '"likeness": 0.5' in text
+    file.write_text(text.replace('"likeness": 0.5', '"likeness": 0.4'))
+    with pytest.raises(InputError, match=r'config\.json: damaged, or changed .* "digest" if the change is meant'):
+        load_checkpoint(saved)
+    with pytest.raises(InputError, match="damaged, or changed"):
+        read_card(saved)
+    edit_config(saved, "tracker", feedback="labels")
+    assert load_checkpoint(saved).tracker.presence.likeness == 0.4, "without a digest it is meant"
 
 
 def test_a_misspelt_config_field_is_named(saved):
@@ -206,6 +221,7 @@ def with_orbax_arrays(folder, variables, stored_format):
     with ocp.PyTreeCheckpointer() as checkpointer:
         checkpointer.save((folder / "arrays").absolute(), jax.tree.map(lambda x: x.astype(np.float16), variables))
     description = json.loads((folder / "config.json").read_text())
+    del description["digest"]
     changes = {"format": stored_format, "files": digests(folder / "arrays")}
     (folder / "config.json").write_text(json.dumps(description | changes))
 

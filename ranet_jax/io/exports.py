@@ -28,7 +28,7 @@ class CocoWriter(FileSink):
     Annotations have run lengths as packed text, area, box, and the object's id as `track_id`; frames in which nothing
     is shown are images without annotations. `read_mask` reads the first of them.
 
-    Example:
+    Examples:
         with CocoWriter("results.json") as write:
             write(frame, labels)
     """

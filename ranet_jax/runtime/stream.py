@@ -42,9 +42,10 @@ P = TypeVar("P", bound=Picture)
 class Tracker(Protocol):
     """What `stream` needs of a tracker: functions, compiled by the tracker, of arrays on the device.
 
-    Where masks are given for later frames, too, `init` also takes the keywords `objects`, ids that come later, and
-    `references`, how many frames have masks, and there is `annotate(variables, state, frame, label_map)`, which stands
-    in for `step` at such a frame (see `ranet_jax.tracker.Tracker`).
+    Where masks are given for later frames, too, there is `annotate(variables, state, frame, label_map)`, which stands
+    in for `step` at such a frame and makes the room that its objects need (see `ranet_jax.tracker.Tracker`). Nobody
+    says beforehand what will come: a frame's result depends on the masks up to it alone, so that tracking which goes on
+    after a correction is the same, to the last bit, as tracking in one go with that correction.
     """
 
     def init(self, variables: Any, frame: jax.Array, label_map: jax.Array) -> Any:
@@ -209,7 +210,7 @@ def _track(
         if state is None:
             label_map = given.get(number, np.zeros(frame.image.shape[:-1], np.uint8))
             if number in given:
-                state = tracker.init(variables, image, labels, **_to_come(given, number))
+                state = tracker.init(variables, image, labels)
         elif number in given:
             state, label_map, _ = tracker.annotate(variables, state, image, labels)  # type: ignore[attr-defined]
         else:
@@ -219,15 +220,6 @@ def _track(
         if not outgoing.put((frame, label_map)):
             return set()
     return waiting
-
-
-def _to_come(given: Mapping[int, np.ndarray], first: int) -> dict[str, Any]:
-    """What a tracker is told of the label maps after the first, so that it makes room once."""
-    later = [labels for number, labels in given.items() if number > first]
-    if not later:
-        return {}
-    ids = sorted({int(value) for labels in later for value in np.unique(labels)} - {0})
-    return {"objects": ids, "references": len(given)}
 
 
 def _require_same_size(frame: Picture, label_map: UInt8[np.ndarray, "*b height width"]) -> None:

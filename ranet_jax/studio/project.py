@@ -30,6 +30,7 @@ from ranet_jax.studio.description import (
     areas_of,
     checked_name,
     ids_of,
+    objects_of,
     read_description,
     write_description,
 )
@@ -58,7 +59,7 @@ class Project:
         description = read_description(self.folder)
         self.name = str(description["name"])
         self.checkpoint: str | None = description["checkpoint"]
-        self.objects = [StudioObject(**values) for values in description["objects"]]
+        self.objects = objects_of(description)
         self._source = str(description["source"])
         self.frames = FrameStore(self.folder / self._source)
         if len(self.frames) != description["frames"] or list(self.frames.size) != description["size"]:
@@ -322,7 +323,7 @@ class Project:
         with self._lock:
             if not self.writable:  # the process that writes goes on
                 self._journal = Journal(self.folder / "frames.jsonl", len(self.frames))
-                self.objects = [StudioObject(**values) for values in read_description(self.folder)["objects"]]
+                self.objects = objects_of(read_description(self.folder))
             height, width = self.frames.size
             return {
                 "name": self.name,
@@ -375,7 +376,10 @@ class Project:
         path = self._path(kind, index)
         if not path.exists():
             return np.zeros(self.frames.size, np.uint8)
-        return read_label_map(path)
+        labels = read_label_map(path)
+        if labels.shape != self.frames.size:
+            raise InputError(f"{path} is not of the video's size: put the old file back, or delete it")
+        return labels
 
     def _write_given(self, index: int, given: Labels) -> None:
         if given.any():

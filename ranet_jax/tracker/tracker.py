@@ -52,7 +52,7 @@ class Tracker:
         tracker: how it tracks.
         frame_size: height and width of the frames, any.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from ranet_jax.ranet import RANetConfig
         >>> from ranet_jax.weights import initial_variables

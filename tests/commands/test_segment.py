@@ -27,7 +27,7 @@ COUNT = 5
 class Repeating:
     """A tracker that shows again what was given last."""
 
-    def init(self, variables, frame, label_map, objects=(), references=1):
+    def init(self, variables, frame, label_map):
         return jnp.asarray(label_map)
 
     def step(self, variables, state, frame):
