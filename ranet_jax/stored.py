@@ -206,6 +206,9 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
 def _read_orbax(path: Path) -> dict[str, np.ndarray]:
     import orbax.checkpoint as ocp
 
+    from ranet_jax.devices import use_device
+
+    use_device()  # Orbax needs one, and without it says nothing of a damaged file
     try:
         with ocp.PyTreeCheckpointer() as checkpointer:
             restored = checkpointer.restore((path / ARRAYS).absolute())

@@ -87,6 +87,15 @@ def add_online_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that `ranet_jax.devices.use_device` reads."""
+    parser.add_argument(
+        "--device",
+        metavar="cpu|gpu|tpu[:N]",
+        help="what computes (default: what JAX finds first: an accelerator, or the CPU)",
+    )
+
+
 def add_cache_option(parser: argparse.ArgumentParser) -> None:
     """Adds the option that `use_cache` reads."""
     parser.add_argument("--no-cache", action="store_true", help="compile anew, and keep nothing of it for later runs")
