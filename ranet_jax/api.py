@@ -18,7 +18,8 @@ def load(name_or_path: PathLike = "lite") -> Model:
     """Opens a model.
 
     Args:
-        name_or_path: "lite" or "mrnet-lite", which come with the package, or a checkpoint folder.
+        name_or_path: "lite" or "mrnet-lite", which come with the package, or a checkpoint: a folder, or a file
+            "NAME.safetensors".
 
     Raises:
         InputError: there is no such checkpoint, or it is damaged.
@@ -32,10 +33,10 @@ def load(name_or_path: PathLike = "lite") -> Model:
 
 
 def save(path: PathLike, model: Model) -> None:
-    """Writes a model as a checkpoint folder, which `load` opens.
+    """Writes a model as a checkpoint, which `load` opens: a folder, or one file if `path` ends in ".safetensors".
 
     Raises:
-        InputError: the folder cannot be written, or holds something else.
+        InputError: it cannot be written, or something else lies there.
 
     Examples:
         >>> import tempfile

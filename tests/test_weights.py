@@ -16,6 +16,7 @@ from ranet_jax import weights
 from ranet_jax.backbones.efficientnet import STAGES, InvertedResidual
 from ranet_jax.errors import InputError
 from ranet_jax.io.digests import digests
+from ranet_jax.io.tensors import read_metadata, write_tensors
 from ranet_jax.networks import MRNetConfig, RANetConfig
 from ranet_jax.tracker import AspectBox, Presence, ReleasedBox, Target, Tracker, TrackerConfig, WholeFrame
 from ranet_jax.upgrade import upgraded
@@ -70,6 +71,34 @@ def test_a_checkpoint_is_replaced_but_another_folder_is_not(tmp_path, variables)
     (tmp_path / "photos").mkdir()
     with pytest.raises(InputError, match="exists and is not a checkpoint"):
         save_checkpoint(tmp_path / "photos", CONFIG, HOW, variables)
+
+
+def test_a_checkpoint_can_be_one_file(tmp_path, variables):
+    path = tmp_path / "net.safetensors"
+    how = dataclasses.replace(HOW, window=AspectBox(scale=1.75))
+    transposed = jax.tree.map(lambda x: np.asfortranarray(x), variables)
+    save_checkpoint(path, CONFIG, how, transposed, card={"licence": "CC BY 4.0"})
+    checkpoint = load_checkpoint(path)
+    assert (checkpoint.config, checkpoint.tracker) == (CONFIG, how)
+    assert read_card(path) == checkpoint.card == {"licence": "CC BY 4.0"}
+    jax.tree.map(np.testing.assert_array_equal, checkpoint.variables, variables)
+    metadata = read_metadata(path)
+    assert json.loads(metadata["ranet_jax.config"])["kept_maps"] == 16
+    assert json.loads(metadata["ranet_jax.tracker"]) == json.loads(json.dumps(how.to_dict()))
+    whole = path.read_bytes()
+    save_checkpoint(path, CONFIG, how, variables, card={"licence": "CC BY 4.0"})
+    assert path.read_bytes() == whole
+    path.write_bytes(whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:])
+    with pytest.raises(InputError, match=r"net.safetensors: the checkpoint is damaged \(its arrays were changed\)"):
+        load_checkpoint(path)
+    path.write_bytes(whole[:-100])
+    with pytest.raises(InputError, match=r"net.safetensors: damaged, cut off"):
+        load_checkpoint(path)
+    write_tensors(path, {"a": np.zeros(3, np.float32)}, {"format": "pt"})
+    with pytest.raises(InputError, match="without a configuration of ranet-jax"):
+        load_checkpoint(path)
+    with pytest.raises(InputError, match="exists and is not a checkpoint, so it is kept"):
+        save_checkpoint(path, CONFIG, how, variables)
 
 
 @pytest.fixture

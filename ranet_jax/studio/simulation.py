@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 from jaxtyping import Bool
 
+from ranet_jax.clicks.clicks import Point, click_mask
+from ranet_jax.clicks.features import Encoder
+from ranet_jax.clicks.regions import ClickFeatures
 from ranet_jax.io.folders import frame_files
 from ranet_jax.io.masks import read_label_map
 from ranet_jax.io.pictures import read_picture
-from ranet_jax.studio.clicks import Point, click_mask
-from ranet_jax.studio.features import Encoder
-from ranet_jax.studio.regions import ClickFeatures
 from ranet_jax.weights import open_checkpoint
 
 SHOWN = (1, 3, 5, 10)

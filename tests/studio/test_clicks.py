@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from ranet_jax.clicks.clicks import click_mask
+from ranet_jax.clicks.features import Encoder
+from ranet_jax.clicks.regions import click_features
 from ranet_jax.errors import InputError
-from ranet_jax.studio.clicks import click_mask
-from ranet_jax.studio.features import Encoder
-from ranet_jax.studio.regions import click_features
 from ranet_jax.studio.simulation import intersection_over_union, largest_error, simulate_clicks
 from ranet_jax.weights import load_checkpoint
 
