@@ -42,10 +42,10 @@ P = TypeVar("P", bound=Picture)
 class Tracker(Protocol):
     """What `stream` needs of a tracker: functions, compiled by the tracker, of arrays on the device.
 
-    Where masks are given for later frames, too, there is `annotate(variables, state, frame, label_map)`, which stands in
-    for `step` at such a frame and makes the room that its objects need (see `ranet_jax.tracker.Tracker`). Nobody says
-    beforehand what will come: a frame's result depends on the masks up to it alone, so that tracking which goes on after
-    a correction is the same, to the last bit, as tracking in one go with that correction.
+    Where masks are given for later frames, too, there is `annotate(variables, state, frame, label_map)`, which stands
+    in for `step` at such a frame and makes the room that its objects need (see `ranet_jax.tracker.Tracker`). Nobody
+    says beforehand what will come: what a frame shows depends on the masks up to it alone, so that tracking which goes
+    on after a correction is, to the last bit, tracking in one go with that correction.
     """
 
     def init(self, variables: Any, frame: jax.Array, label_map: jax.Array) -> Any:

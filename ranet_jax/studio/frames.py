@@ -9,7 +9,7 @@ import collections
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import av
 import cv2
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ranet_jax.errors import InputError
-from ranet_jax.io.container import _transformed
+from ranet_jax.io.container import upright_image
 from ranet_jax.io.folders import frame_files
 from ranet_jax.io.frames import FOLDER_FRAMES_PER_SECOND, Frame
 from ranet_jax.io.levels import EightBits
@@ -180,6 +180,7 @@ class _Video:
         self._index = _read_index(path)
         self.frames_per_second = self._index.frames_per_second
         self._decoder: _Decoder | None = None
+        self._to_eight_bits = EightBits()  # by the first frame, which is decoded here
         first = self.image(0)
         self.size = (first.shape[0], first.shape[1])
         self.names = [f"{index:05d}" for index in range(len(self._index.times))]
@@ -190,7 +191,7 @@ class _Video:
         if self._decoder is None or not near:
             if self._decoder is not None:
                 self._decoder.close()
-            self._decoder = _Decoder(self._path, self._index, self._start(index))
+            self._decoder = _Decoder(self._path, self._index, self._start(index), self._to_eight_bits)
         try:
             return self._decoder.take(index)
         except InputError:
@@ -222,7 +223,7 @@ class _Video:
         return self._index.starts[bisect.bisect_right(self._index.starts, index) - 1]
 
     def _forward(self, start: int, stop: int) -> Iterator[Image]:
-        decoder = _Decoder(self._path, self._index, self._start(start), threads=True)
+        decoder = _Decoder(self._path, self._index, self._start(start), self._to_eight_bits, threads=True)
         try:
             for index in range(start, stop):
                 yield decoder.take(index)
@@ -237,8 +238,8 @@ class _Decoder:
         position: number of the frame it gives next.
     """
 
-    def __init__(self, path: Path, index: _Index, start: int, *, threads: bool = False):
-        self._path, self._times = path, index.times
+    def __init__(self, path: Path, index: _Index, start: int, to_eight_bits: EightBits, *, threads: bool = False):
+        self._path, self._times, self._to_eight_bits = path, index.times, to_eight_bits
         self._container = av.open(str(path))
         stream = self._container.streams.video[0]
         stream.thread_type = "AUTO" if threads else "SLICE"
@@ -254,19 +255,13 @@ class _Decoder:
             for frame in self._frames:
                 if frame.pts is not None and frame.pts >= wanted:
                     self.position = index + 1
-                    return _upright(frame)
+                    return upright_image(frame, self._to_eight_bits, str(self._path))
         except av.error.FFmpegError as error:
             raise InputError(f"cannot decode frame {index} of {self._path} ({error.strerror})") from error
         raise InputError(f"{self._path} ends before its frame {index}: get a complete copy")
 
     def close(self) -> None:
         self._container.close()
-
-
-def _upright(frame: av.VideoFrame) -> Image:
-    image = frame.to_ndarray(format="rgb24")
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-    return image if matrix is None else _transformed(image, np.frombuffer(bytes(matrix), np.int32))
 
 
 def _read_index(path: Path) -> _Index:

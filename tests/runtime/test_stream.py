@@ -278,7 +278,7 @@ def test_input_mistakes():
 
 
 class AnnotatedTracker(CountingTracker):
-    """Steps add to what was given last. It cannot be told of masks that come later: what precedes them stays as it was."""
+    """Steps add to what was given last. It cannot be told of later masks: what precedes them does not depend on them."""
 
     def init(self, variables, frame, label_map):
         return jnp.array(label_map)
