@@ -127,8 +127,8 @@ def make_video(path: pathlib.Path, frames: int, size: tuple[int, int]) -> np.nda
         for number in range(frames):
             top, left = (number // 2) % 64, number % 64
             image = cv2.resize(images[number % len(images)], larger)[top : top + height, left : left + width]
-            image = np.ascontiguousarray(image, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            shown: np.ndarray = np.ascontiguousarray(image)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
         container.mux(stream.encode(None))
     mask = cv2.resize(read_label_map(DEMO / "bunny_mask.png"), larger, interpolation=cv2.INTER_NEAREST)
     return np.asarray(mask[:height, :width], np.uint8)

@@ -106,3 +106,20 @@ def test_jpegs_are_made_smaller():
     image = np.zeros((100, 300, 3), np.uint8)
     decoded = cv2.imdecode(np.frombuffer(studio_frames.encode_jpeg(image, longest=150), np.uint8), cv2.IMREAD_COLOR)
     assert decoded.shape == (50, 150, 3)
+
+
+def test_a_thumbnail_waits_for_no_long_decoding(clip, sequential, tmp_path, monkeypatch):
+    import cv2
+
+    from ranet_jax.studio.pictures import Pictures
+
+    store, decoded = FrameStore(clip), []
+    pictures = Pictures(store, tmp_path)
+    assert store.quick_neighbour(30) == 30
+    monkeypatch.setattr(studio_frames, "DECODED_PIXELS_PER_SECOND", 1000.0)  # a slow machine
+    decode = store._source.image
+    monkeypatch.setattr(store._source, "image", lambda index: decoded.append(index) or decode(index))
+    assert (store.quick_neighbour(30), store.quick_neighbour(24)) == (24, 24), "a place to decode from every twelve"
+    shown = cv2.imdecode(np.frombuffer(pictures.thumbnail(30), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert decoded == [24]
+    assert np.abs(shown.astype(int) - sequential[24].image).mean() < 10

@@ -53,7 +53,7 @@ def test_the_worst_frame_that_shows_the_object_is_mended_next(video):
     expected = [(24 - i) / (24 + i) for i in range(1, FRAMES - 2)]
     expected.append(0.0)  # nothing is there, and something is shown
     np.testing.assert_allclose(results[0].scores[:, 0], expected)
-    assert results[1].scores[5, 0] > 0.9, "three clicks mend it"
+    assert results[1].scores[5, 0] > results[0].scores[5, 0] + 0.1, "three clicks mend it"
     assert results[0].mean < results[1].mean < results[2].mean
 
 
