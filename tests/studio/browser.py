@@ -92,6 +92,14 @@ class Driver:
             self.page.click("#tour-next")
             self.page.wait_for_timeout(50)
 
+    def upload(self, video: Path) -> None:
+        """Opens a video as a new project."""
+        before = self.value("s.project?.folder ?? ''")
+        if not self.page.locator("dialog[open]").count():
+            self.page.keyboard.press("o")
+        self.page.set_input_files("#video-file", video)
+        self.until(f"s.project && s.project.folder !== '{before}' && window.studio.currentPicture().index === 0")
+
     def value(self, expression: str) -> Any:
         return self.page.evaluate(f"() => {{ const s = window.studio?.store; return {expression}; }}")
 
