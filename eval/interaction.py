@@ -1,7 +1,6 @@
 """What clicks and corrections are worth: `python -m eval.interaction --davis DAVIS --sequences blackswan,parkour`.
 
-A person at the studio is simulated from the truth (`ranet_jax.studio.rounds`): clicks on the first frame, then
-corrections of the frame that is worst. Prints the tables of docs/studio.md and docs/models.md.
+A person is simulated from the truth (`ranet_jax.studio.rounds`). Prints the tables of docs/studio.md.
 """
 
 import argparse
@@ -9,8 +8,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from ranet_jax.studio.features import Encoder
-
+from ranet_jax.clicks.features import Encoder
 from ranet_jax.commands.common import Parser, run
 from ranet_jax.data.davis import DavisTree
 from ranet_jax.studio.rounds import draw_rounds, measure, open_video, print_reports
@@ -25,15 +23,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", help="embedded name or checkpoint folder (default: the shipped one)")
     parser.add_argument("--picture", type=pathlib.Path, help="also the curve of corrections, .png or .svg")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    options = parser.parse_args(arguments)
-    return run(lambda: _measure(options), debug=options.debug)
+    return run(lambda: _measure(options), debug=(options := parser.parse_args(arguments)).debug)
 
 
 def _measure(options: argparse.Namespace) -> None:
-    tree, checkpoint = DavisTree(options.davis, year=2016), open_checkpoint(options.checkpoint, None)
-    encoder = Encoder(checkpoint.config, checkpoint.variables)
+    tree, model = DavisTree(options.davis, year=2016), open_checkpoint(options.checkpoint, None)
     names = options.sequences.split(",") if options.sequences else tree.sequences("val")
-    reports = [measure(checkpoint.track, encoder.encode, open_video(tree, name)) for name in names]
+    encoder = Encoder(model.config, model.variables)
+    reports = [measure(model.track, encoder.encode, open_video(tree, name)) for name in names]
     print_reports(reports)
     if options.picture:
         draw_rounds(reports, options.picture)
