@@ -60,7 +60,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
         raise InputError(
-            f"{path}: damaged or cut off, or no file of arrays ({reason}); copy or save it again"
+            f"{path}: damaged, cut off, or no file of arrays ({reason}); copy or save it again"
         ) from error
 
 
