@@ -59,9 +59,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         return {name: _view(content[begin:], entry) for name, entry in header.items() if name != "__metadata__"}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
-        raise InputError(
-            f"{path}: damaged, cut off, or no file of arrays ({reason}); copy or save it again"
-        ) from error
+        raise InputError(f"{path}: damaged, cut off, or no file of arrays ({reason}); copy or save it again") from error
 
 
 def _view(data: np.ndarray, entry: dict[str, Any]) -> np.ndarray:

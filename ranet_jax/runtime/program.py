@@ -24,6 +24,7 @@ from ranet_jax.runtime.functions import DONATED, FUNCTIONS, FunctionTracker
 FORMAT = 2
 DESCRIPTION, WEIGHTS = "program.json", "weights/"
 
+
 class Program(NamedTuple):
     """A program ready to run.
 

@@ -17,7 +17,7 @@ import pickle
 import platform
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -56,9 +56,7 @@ class ReadyTracker:
     `init` is told of all objects and references that there will be. The variables are those of the `StoredCheckpoint`.
     """
 
-    def __init__(
-        self, stored: StoredCheckpoint, frame_size: tuple[int, int], objects: int, kept: KeptFunctions | None
-    ):
+    def __init__(self, stored: StoredCheckpoint, frame_size: tuple[int, int], objects: int, kept: KeptFunctions | None):
         """Finds out whether the checkpoint can be used; nothing is compiled yet.
 
         Args:

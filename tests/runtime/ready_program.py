@@ -1,4 +1,4 @@
-"""Run by test_ready.py in a process of its own: a folder of checkpoints, and what of a tracker is asked for."""
+"""Run by test_ready.py in a process of its own, with a checkpoint and the file for what comes out."""
 
 import json
 import pathlib
@@ -22,14 +22,13 @@ def video():
     return (scene + rng.integers(0, 20, (4, *SIZE, 3))).astype(np.uint8), labels
 
 
-def tracked(tracker, variables, annotate):
-    """Label maps and probabilities of a video's frames after the first."""
+def tracked(tracker, variables):
+    """Label maps and probabilities of a video's frames after the first, of which the second has a mask."""
     frames, labels = video()
     first = np.where(labels == 3, 3, 0).astype(np.uint8)
-    to_come = {"objects": [200], "references": 2} if annotate else {}
-    state, found = tracker.init(variables, frames[0], first, **to_come), []
+    state, found = tracker.init(variables, frames[0], first, objects=[200], references=2), []
     for number, frame in enumerate(frames[1:]):
-        if annotate and number == 1:
+        if number == 1:
             state, label_map, probability = tracker.annotate(variables, state, frame, labels)
         else:
             state, label_map, probability = tracker.step(variables, state, frame)
@@ -37,16 +36,14 @@ def tracked(tracker, variables, annotate):
     return found
 
 
-def main(checkpoint, out, annotate):
-    """Tracks with what is kept, or compiles it; writes down what came out, and whether a network was imported."""
+def main(checkpoint, out):
+    """Tracks with what is kept, or compiles it; writes down what came out, and what of a network was imported."""
     compile_anew()
-    kept = KeptFunctions()
     stored = ranet_jax.stored.read_stored(checkpoint)
-    found = tracked(ready.ReadyTracker(stored, SIZE, 2 if annotate else 1, kept), stored.variables, annotate)
+    found = tracked(ready.ReadyTracker(stored, SIZE, 2, KeptFunctions()), stored.variables)
     np.savez(out, *found)
-    imported = [name for name in ("flax", "orbax", "ranet_jax.networks", "jax.export") if name in sys.modules]
-    print(json.dumps(imported))
+    print(json.dumps([name for name in ("flax", "orbax", "ranet_jax.networks") if name in sys.modules]))
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "annotate")
+    main(pathlib.Path(sys.argv[1]), sys.argv[2])
