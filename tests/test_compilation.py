@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from ranet_jax import compilation
+from ranet_jax.errors import InputError
+
 PROGRAM = """
 import jax, jax.monitoring
 from ranet_jax import compilation
@@ -58,6 +61,47 @@ def test_a_folder_of_the_users_choice_keeps_jaxs_own_bound(user, tmp_path):
     (chosen / "another_programs-cache").write_bytes(b"")
     assert _run(user | {"JAX_COMPILATION_CACHE_DIR": str(chosen)}) == (1, 0, -1)
     assert (chosen / "another_programs-cache").exists()
+
+
+def test_kept_functions_are_whole_and_bounded(tmp_path, monkeypatch):
+    """Where the user names no folder; those go first that were not used for longest."""
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setattr(compilation, "CACHE_BYTES", 300)
+    kept = compilation.KeptFunctions()
+    kept.put("a", b"a" * 50)
+    kept.put("b", b"b" * 50)
+    assert "a" in kept
+    assert kept.get("absent") is None
+    [file] = tmp_path.rglob("a.function")
+    os.utime(file, (1, 1))
+    [other] = tmp_path.rglob("b.function")
+    os.utime(other, (2, 2))
+    assert kept.get("a") == b"a" * 50, "and it has been used now"
+    kept.put("c", b"c" * 150)
+    assert kept.get("b") is None
+    assert kept.get("a") == b"a" * 50
+    content = file.read_bytes()
+    for damaged in (b"", content[:20], content[:-1], content[:-1] + b"b"):
+        file.write_bytes(damaged)
+        assert kept.get("a") is None
+    kept.put("a", b"new")
+    assert compilation.KeptFunctions().get("a") == b"new"
+
+
+def test_a_folder_of_the_users_choice_is_not_bounded(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "chosen"))
+    monkeypatch.setattr(compilation, "CACHE_BYTES", 10)
+    kept = compilation.KeptFunctions()
+    kept.put("a", b"a" * 50)
+    assert kept.get("a") == b"a" * 50
+    (tmp_path / "chosen" / "b.function").mkdir()
+    kept.put("b", b"what cannot be written is absent, and no error")
+    assert kept.get("b") is None
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "chosen" / "a.function"))
+    with pytest.raises(InputError, match="no place for compiled programs, so give --no-cache"):
+        compilation.KeptFunctions()
 
 
 def test_nothing_is_kept_where_the_user_says_so(user, tmp_path):

@@ -3,9 +3,10 @@
 Every figure is a median, and a yardstick (the rate of a matrix product: float32, on an accelerator bfloat16) is taken
 in turn with it, so that both see the same machine. Of a network also `--length` (a late frame of a long video),
 `--video` (files included), `--start-up`, `--roofline` (what bounds a step) and `--lockstep` (several videos at once, on
-accelerators). `--against PATH` times another checkout and this one by turns, `--released-code CODES` the authors'
-PyTorch code beside the network it released. More: training steps (`--train`, `--split DAVIS`, `--batch-sizes`,
-`--scaling DAVIS`) and `--metrics DAVIS` (J and F).
+accelerators). `--against PATH` times another checkout and this one by turns: steps, or with `--start-up` commands.
+`--released-code CODES` runs the authors' PyTorch code beside the network it released. More: training steps (`--train`,
+`--split DAVIS`, `--batch-sizes`, `--scaling DAVIS`) and `--metrics DAVIS` (J and F). `--accelerator FOLDER` is all that
+an accelerator is asked, in under eight minutes.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from eval.benchmarks import against, training
+from eval.benchmarks import accelerator, against, commands, training
 from eval.benchmarks.networks import open_network
 from eval.benchmarks.released_code import print_comparison
 from eval.benchmarks.roofline import print_lockstep, print_roofline
@@ -39,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--length", type=int, metavar="FRAMES", help="with --model: a late frame against an early one")
     parser.add_argument("--video", action="store_true", help="with --model: the embedded clip, files included")
-    parser.add_argument("--start-up", action="store_true", help="with --model: from a command's start to its masks")
+    parser.add_argument(
+        "--start-up", action="store_true", help="with --model: from a command's start to its masks; see --against, too"
+    )
     parser.add_argument("--roofline", action="store_true", help="with --model: products, memory, and the step")
     parser.add_argument("--lockstep", action="store_true", help="with --model: bfloat16 videos on an accelerator")
     parser.add_argument(
@@ -49,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--released-code", type=pathlib.Path, metavar="CODES", help="the authors' PyTorch code beside this library"
     )
     parser.add_argument("--metrics", type=pathlib.Path, metavar="DAVIS", help="time J and F on this DAVIS folder")
+    parser.add_argument(
+        "--accelerator", type=pathlib.Path, metavar="FOLDER", help="all of an accelerator: a JSON file and a table"
+    )
+    parser.add_argument("--davis", type=pathlib.Path, help="with --accelerator: J on a sequence of this DAVIS folder")
     parser.add_argument("--repeats", type=whole_number, default=7, metavar="N", help="timed steps (default 7)")
     training.add_options(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -63,8 +70,10 @@ def _benchmark(options: argparse.Namespace) -> None:
     if any(getattr(options, name) for name in SPECIAL) and not options.model:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in SPECIAL)
         raise InputError(f"{names} measure a network: give --model, too")
-    if not (options.model or options.released_code or options.metrics or details):
+    if not (options.model or options.released_code or options.metrics or options.accelerator or details):
         raise InputError("nothing to measure: give --model, --train, --metrics or another (see --help)")
+    if options.accelerator:
+        accelerator.print_report(options.accelerator, options.davis)
     if options.model:
         benchmark_tracking(options)
     if options.released_code:
@@ -83,6 +92,9 @@ def benchmark_tracking(options: argparse.Namespace) -> None:
         tracking_speed.print_length(open_network(name), options.length)
     if options.video:
         tracking_speed.print_video(open_network(name))
+    if options.start_up and options.against:
+        commands.print_comparison(options.against, name, repeats)
+        return
     if options.start_up:
         tracking_speed.print_start_up(name)
     if options.roofline:

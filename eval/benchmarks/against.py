@@ -84,8 +84,7 @@ def compare(other: pathlib.Path, model: str, object_counts: Sequence[int], steps
     Raises:
         InputError: the other checkout has no library, or a worker failed.
     """
-    if not (other / "ranet_jax" / "__init__.py").is_file():
-        raise InputError(f"--against {other}: no ranet_jax there; give the root of another checkout")
+    require_checkout(other)
     turns = -(-max(steps, LEAST_STEPS) // BLOCK)
     checkouts = [Checkout(other.resolve())]
     try:
@@ -94,6 +93,12 @@ def compare(other: pathlib.Path, model: str, object_counts: Sequence[int], steps
     finally:
         for checkout in checkouts:
             checkout.close()
+
+
+def require_checkout(folder: pathlib.Path) -> None:
+    """Raises InputError where a folder is not the root of a checkout."""
+    if not (folder / "ranet_jax" / "__init__.py").is_file():
+        raise InputError(f"--against {folder}: no ranet_jax there; give the root of another checkout")
 
 
 def _take_turns(checkouts: Sequence[Checkout], model: str, objects: int, turns: int) -> Comparison:

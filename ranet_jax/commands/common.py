@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from ranet_jax.errors import InputError
 
 if TYPE_CHECKING:
+    from ranet_jax.compilation import KeptFunctions
     from ranet_jax.runtime.adapting import Adaptation
     from ranet_jax.weights import Checkpoint
 
@@ -118,6 +119,26 @@ def use_cache(options: argparse.Namespace) -> None:
         compile_anew()
     else:
         keep_compiled_programs()
+
+
+def kept_functions(options: argparse.Namespace) -> "KeptFunctions | None":
+    """Where a command that runs a tracker's functions finds them compiled: `use_cache` for `ranet_jax.runtime.ready`.
+
+    Returns:
+        The place; None where JAX's own cache serves (on accelerators), or nothing is kept.
+
+    Raises:
+        InputError: the folder cannot be used.
+    """
+    import jax
+
+    from ranet_jax.compilation import KeptFunctions, compile_anew
+
+    if jax.default_backend() != "cpu" or not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]
+        use_cache(options)
+        return None
+    compile_anew()
+    return None if options.no_cache else KeptFunctions()
 
 
 def online_adaptation(checkpoint: "Checkpoint", steps: int, learning_rate: float) -> "Adaptation | None":

@@ -15,6 +15,7 @@ from ranet_jax.commands.common import (
     add_online_options,
     count,
     frame_number,
+    kept_functions,
     online_adaptation,
     use_cache,
 )
@@ -129,15 +130,29 @@ def _aggregation(options: argparse.Namespace) -> str:
 
 def _checkpoint_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any, dict[str, Any]]":
     """What makes the tracker of the checkpoint that is asked for, its variables and its card."""
+    if options.online_steps:
+        return _adapting_tracking(options)
+    from ranet_jax.runtime.ready import ReadyTracker
+    from ranet_jax.stored import read_chosen
+
+    kept = kept_functions(options)
+    stored = read_chosen(options.checkpoint, options.model)
+    make = lambda frame_size, objects: ReadyTracker(stored, frame_size, objects, kept)
+    return make, stored.variables, stored.card
+
+
+def _adapting_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any, dict[str, Any]]":
+    """The same with weights that are fitted to the first frame."""
     from ranet_jax.runtime.adapting import AdaptingTracker
     from ranet_jax.weights import open_checkpoint
 
+    use_cache(options)
     checkpoint = open_checkpoint(options.checkpoint, options.model)
     adapt = online_adaptation(checkpoint, options.online_steps, options.online_learning_rate)
+    assert adapt is not None, "there are steps"
 
     def make(frame_size: tuple[int, int], objects: int) -> "Tracker":
-        tracker = checkpoint.tracker_for(frame_size)
-        return tracker if adapt is None else AdaptingTracker(tracker, adapt)
+        return AdaptingTracker(checkpoint.tracker_for(frame_size), adapt)
 
     return make, checkpoint.variables, checkpoint.card
 
@@ -150,6 +165,7 @@ def _program_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any
     unwanted = [name for name, value in given.items() if value]
     if unwanted:
         raise InputError(f"--program has its own network, which stays as it is: leave out {' and '.join(unwanted)}")
+    use_cache(options)
     program = load_program(options.program)
     return program.tracker_for, program.variables, program.description.get("card", {})
 
@@ -167,7 +183,6 @@ def _segment(options: argparse.Namespace) -> None:
     outputs = Outputs(options.out, options.overlay, options.preview, exports, options.overwrite)
     require_distinct({"--program": options.program, "--checkpoint": options.checkpoint}, outputs.places)
     use_device(options.device)
-    use_cache(options)
     make_tracker, variables, card = _program_tracking(options) if options.program else _checkpoint_tracking(options)
     console = rich.console.Console(stderr=True)
     with _bar(console) as progress:

@@ -60,11 +60,12 @@ class EndToEnd(NamedTuple):
 
 
 class StartUp(NamedTuple):
-    """Seconds from a command's start to its first mask, to its first tracked one, and to its end."""
+    """Seconds from a command's start to its first mask, first tracked one, and end; most bytes that were resident."""
 
     first_mask: float
     first_tracked: float
     end: float
+    peak_bytes: int
 
 
 def labelled_noise(objects: int, frame_size: tuple[int, int] = FRAME_SIZE) -> tuple[np.ndarray, np.ndarray]:
@@ -161,37 +162,53 @@ def time_video(checkpoint: Checkpoint) -> EndToEnd:
     return EndToEnd(statistics.median(alone), report.median_milliseconds_per_frame / 1e3, report.frames)
 
 
-def time_start_up(model: str, cache: pathlib.Path) -> StartUp:
-    """Runs `ranet-jax segment` on the embedded clip in a process of its own, and watches its masks appear.
+def time_start_up(
+    model: str,
+    cache: pathlib.Path,
+    *,
+    checkout: pathlib.Path | None = None,
+    video: pathlib.Path = DEMO / "bunny.mp4",
+    mask: pathlib.Path = DEMO / "bunny_mask.png",
+) -> StartUp:
+    """Runs `ranet-jax segment` in a process of its own, and watches its masks appear.
 
     Args:
         model: embedded name or checkpoint folder.
         cache: the folder for compiled programs; empty for a first run, and not for a second.
+        checkout: the root of the library that is run; by default this one.
+        video: what is segmented.
+        mask: of its first frame.
 
     Raises:
         RuntimeError: the command failed.
     """
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    if checkout is not None:
+        environment["PYTHONPATH"] = str(checkout)
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "masks"
-        command = [sys.executable, "-m", "ranet_jax.cli", "segment", str(DEMO / "bunny.mp4"), "--mask"]
-        command += [str(DEMO / "bunny_mask.png"), "--out", str(out), "--checkpoint", model]
+        command = [sys.executable, "-m", "ranet_jax.cli", "segment", str(video.absolute()), "--mask"]
+        command += [str(mask.absolute()), "--out", str(out), "--checkpoint", model]
         seen: list[float] = []
         start = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)},
-        )
-        while process.poll() is None:
-            masks = len(list(out.glob("*.png"))) if len(seen) < 2 else 0
-            seen += [time.perf_counter() - start] * (min(masks, 2) - len(seen))
-            time.sleep(0.01)
-        end = time.perf_counter() - start
-        if process.returncode or len(seen) < 2:
-            assert process.stderr is not None
-            raise RuntimeError(f"segment failed: {process.stderr.read().decode().strip()}")
-    return StartUp(seen[0], seen[1], end)
+        with tempfile.TemporaryFile() as said:
+            process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=said, env=environment, cwd=checkout or folder
+            )
+            ended, status = 0, 0
+            while not ended:
+                time.sleep(0.01)
+                # `Popen.wait` would throw away how much memory the process took.
+                ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+                masks = len(list(out.glob("*.png"))) if len(seen) < 2 else 0
+                seen += [time.perf_counter() - start] * (min(masks, 2) - len(seen))
+            end = time.perf_counter() - start
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode or len(seen) < 2:
+                said.seek(0)
+                raise RuntimeError(f"segment failed: {said.read().decode().strip()}")
+    kibibytes = usage.ru_maxrss if sys.platform != "darwin" else usage.ru_maxrss // 1024
+    return StartUp(seen[0], seen[1], end, 1024 * kibibytes)
 
 
 @contextmanager
@@ -265,8 +282,12 @@ def print_video(checkpoint: Checkpoint) -> None:
 def print_start_up(name: str) -> None:
     """Prints how long `ranet-jax segment` takes to its first masks, without and with compiled programs on disk."""
     print(f"{name}: `ranet-jax segment` of the embedded clip, seconds from the start of the process")
-    print("compiled programs  first mask  first tracked mask   end")
+    print("compiled programs  first mask  first tracked mask   end  peak MiB")
     with tempfile.TemporaryDirectory() as cache:
         for what in ("none", "kept"):
             found = time_start_up(name, pathlib.Path(cache))
-            print(f"{what:17s}  {found.first_mask:10.1f}  {found.first_tracked:18.1f}  {found.end:4.1f}", flush=True)
+            print(
+                f"{what:17s}  {found.first_mask:10.1f}  {found.first_tracked:18.1f}  {found.end:4.1f}"
+                f"  {found.peak_bytes / 2**20:8.0f}",
+                flush=True,
+            )

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import io
 import json
 import pathlib
@@ -18,7 +17,9 @@ from ranet_jax import __version__
 from ranet_jax.errors import InputError
 from ranet_jax.io.atomic import atomic_file
 from ranet_jax.nn import compute_dtype
-from ranet_jax.runtime.program import DESCRIPTION, FORMAT, FUNCTIONS, WEIGHTS, is_program
+from ranet_jax.runtime.functions import FUNCTIONS, plain_functions
+from ranet_jax.runtime.program import DESCRIPTION, FORMAT, WEIGHTS, is_program
+from ranet_jax.stored import flat_names
 from ranet_jax.tracker import Tracker
 from ranet_jax.tracker.objects import object_bucket
 from ranet_jax.tracker.references import reference_bucket
@@ -87,59 +88,18 @@ def export_program(
             _write(archive, DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
             for name in FUNCTIONS:
                 _write(archive, f"{name}.bin", functions[name].serialize())
-            for name, array in _Layout(checkpoint.variables).flatten(checkpoint.variables).items():
+            for name, array in flat_names(checkpoint.variables).items():
                 _write(archive, f"{WEIGHTS}{name}.npy", _array_bytes(array))
     return description
 
 
-class _Layout:
-    """A tree as a dictionary of its leaves by path, such as "params/decoder/kernel", and back.
-
-    So a program's functions take nothing that only this library's classes could hold.
-    """
-
-    def __init__(self, tree: Any):
-        self._structure = jax.tree.structure(tree)
-        self._names = [
-            jax.tree_util.keystr(path, simple=True, separator="/")
-            for path, _ in jax.tree_util.tree_leaves_with_path(tree)
-        ]
-
-    def flatten(self, tree: Any) -> dict[str, Any]:
-        return dict(zip(self._names, jax.tree.leaves(tree), strict=True))
-
-    def unflatten(self, named: dict[str, Any]) -> Any:
-        return jax.tree.unflatten(self._structure, [named[name] for name in self._names])
-
-
 def _exported(tracker: Tracker, variables: Any, objects: int, references: int) -> dict[str, export.Exported]:
     """Every function of a program; nothing is computed."""
-    frame_size = tracker.frame_size
-    weights = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
-    label_map, ids = jax.ShapeDtypeStruct(frame_size, np.uint8), jax.ShapeDtypeStruct((objects,), np.uint8)
-    frame = jax.ShapeDtypeStruct((*frame_size, 3), np.uint8)
-    start = functools.partial(tracker.start, references=references)
-    state = jax.eval_shape(start, weights, frame, label_map, ids)
-    weight_layout, state_layout = _Layout(weights), _Layout(state)
-
-    def init(weights: Any, frame: jax.Array, label_map: jax.Array, ids: jax.Array) -> dict[str, jax.Array]:
-        return state_layout.flatten(start(weight_layout.unflatten(weights), frame, label_map, ids))
-
-    def advancing(function: Any) -> Any:
-        def advance(weights: Any, state: Any, *inputs: jax.Array) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
-            trees = weight_layout.unflatten(weights), state_layout.unflatten(state)
-            new_state, label_map, probability = function(*trees, *inputs)
-            return state_layout.flatten(new_state), label_map, probability
-
-        return advance
-
-    named_weights, named_state = weight_layout.flatten(weights), state_layout.flatten(state)
-    exported = lambda function, *arguments: export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
+    functions = plain_functions(tracker, variables, objects, references)
     with _no_source_locations():
         return {
-            "init": exported(init, named_weights, frame, label_map, ids),
-            "step": exported(advancing(tracker.step), named_weights, named_state, frame),
-            "annotate": exported(advancing(tracker.correct), named_weights, named_state, frame, label_map),
+            name: export.export(jax.jit(plain.function), platforms=PLATFORMS)(*plain.arguments)
+            for name, plain in functions.items()
         }
 
 

@@ -5,113 +5,24 @@
         init.bin, step.bin, annotate.bin   `jax.export` artefacts (StableHLO)
         weights/NAME.npy     one array each, float16 where that holds every value, else float32
 
-The functions take and return dictionaries of arrays; h w is the frames' size, n the most objects there may be:
-
-    init(weights float32, frame uint8 (h, w, 3), label_map uint8 (h, w), ids uint8 (n,)) -> state
-    step(weights, state, frame) -> (state, label_map uint8 (h, w), probability float32 (h, w, n))
-    annotate(weights, state, frame, label_map) -> as step, for a frame with masks; state["ids"] names all of them
-
-Neither Flax nor `ranet_jax.networks` is imported here or needed.
+The functions are those of `ranet_jax.runtime.functions`. Neither Flax nor `ranet_jax.networks` is imported or needed.
 """
 
-import dataclasses
 import io
 import json
 import pathlib
 import zipfile
-from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax import export
-from jaxtyping import Array, Float, UInt8
 
 from ranet_jax.errors import InputError
-from ranet_jax.tracker.objects import check_frame, check_labels, object_ids, padded_ids
+from ranet_jax.runtime.functions import DONATED, FUNCTIONS, FunctionTracker
 
 FORMAT = 2
 DESCRIPTION, WEIGHTS = "program.json", "weights/"
-FUNCTIONS = ("init", "step", "annotate")
-
-State = dict[str, jax.Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class ProgramTracker:
-    """Tracks with a program's functions; see `ranet_jax.runtime.stream.Tracker`.
-
-    Attributes:
-        frame_size: height and width of the frames.
-        objects: the most there may be.
-        start: the compiled `init`.
-        advance: the compiled `step`; donates the state.
-        correct: the compiled `annotate`; donates the state.
-    """
-
-    frame_size: tuple[int, int]
-    objects: int
-    start: Callable[..., State]
-    advance: Callable[..., tuple[State, jax.Array, jax.Array]]
-    correct: Callable[..., tuple[State, jax.Array, jax.Array]]
-
-    def init(
-        self,
-        variables: dict[str, Any],
-        frame: UInt8[np.ndarray | Array, "h w 3"],
-        label_map: UInt8[np.ndarray | Array, "mask_h mask_w"],
-        *,
-        objects: Iterable[int] = (),
-        references: int = 1,
-    ) -> State:
-        """State after the first frame.
-
-        Args:
-            variables: the program's.
-            frame: the first frame, RGB.
-            label_map: its objects: 0 background, any other value an object.
-            objects: ids that are given later.
-            references: frames whose masks are given; a program has the room for them that it was exported with.
-
-        Raises:
-            InputError: the frame or the mask is not of `frame_size`, or there is no object, or too many.
-        """
-        given = self._given(frame, label_map)
-        everyone = [*given, *(value for value in dict.fromkeys(objects) if value not in given)]
-        return self.start(variables, frame, label_map, padded_ids(everyone, self.objects))
-
-    def annotate(
-        self,
-        variables: dict[str, Any],
-        state: State,
-        frame: UInt8[np.ndarray | Array, "h w 3"],
-        label_map: UInt8[np.ndarray | Array, "mask_h mask_w"],
-    ) -> tuple[State, UInt8[Array, "h w"], Float[Array, "h w n"]]:
-        """Segments the next frame, for which masks are given; see `ranet_jax.tracker.Tracker.annotate`."""
-        given = self._given(frame, label_map)
-        known = [int(value) for value in np.asarray(state["ids"]) if value]
-        ids = padded_ids([*known, *(value for value in given if value not in known)], self.objects)
-        return self.correct(variables, state | {"ids": jax.numpy.asarray(ids)}, frame, label_map)
-
-    def _given(self, frame: Any, label_map: Any) -> list[int]:
-        check_frame(frame, self.frame_size)
-        check_labels(label_map, self.frame_size)
-        return object_ids(np.asarray(label_map))
-
-    def step(
-        self, variables: dict[str, Any], state: State, frame: UInt8[np.ndarray | Array, "h w 3"]
-    ) -> tuple[State, UInt8[Array, "h w"], Float[Array, "h w n"]]:
-        """Segments the next frame.
-
-        Args:
-            variables: the program's.
-            state: after the frame before; donated.
-            frame: RGB, of `frame_size`.
-
-        Returns:
-            The new state, the label map in the ids of the first one, and the probability of each object slot.
-        """
-        return self.advance(variables, state, frame)
 
 
 class Program(NamedTuple):
@@ -127,9 +38,9 @@ class Program(NamedTuple):
     path: pathlib.Path
     description: dict[str, Any]
     variables: dict[str, np.ndarray]
-    tracker: ProgramTracker
+    tracker: FunctionTracker
 
-    def tracker_for(self, frame_size: tuple[int, int], objects: int) -> ProgramTracker:
+    def tracker_for(self, frame_size: tuple[int, int], objects: int) -> FunctionTracker:
         """The tracker, if it is one for such a video.
 
         Args:
@@ -164,8 +75,11 @@ def load_program(path: str | pathlib.Path) -> Program:
             not for this machine's platform.
     """
     path = pathlib.Path(path)
-    description, functions, variables = _read(path)
-    init, step, annotate = (_deserialise(path, function, description) for function in functions)
+    description, serialised, variables = _read(path)
+    exported = {
+        name: _deserialise(path, function, description) for name, function in zip(FUNCTIONS, serialised, strict=True)
+    }
+    init, step = exported["init"], exported["step"]
     platform = export.default_export_platform()
     if platform not in step.platforms:
         raise InputError(
@@ -177,8 +91,8 @@ def load_program(path: str | pathlib.Path) -> Program:
     if found != weights:
         wrong = sorted(name for name in found.keys() | weights.keys() if found.get(name) != weights.get(name))
         raise InputError(f"{path}: damaged (the weights {wrong[0]} do not fit the program); copy or export it again")
-    donating = lambda function: jax.jit(function.call, donate_argnums=1)
-    tracker = ProgramTracker(frame_size, objects, jax.jit(init.call), donating(step), donating(annotate))
+    functions = (jax.jit(function.call, donate_argnums=DONATED[name]) for name, function in exported.items())
+    tracker = FunctionTracker(frame_size, objects, *functions)
     return Program(path, description, variables, tracker)
 
 

@@ -18,6 +18,7 @@ from ranet_jax.tracker.config import TrackerConfig
 from ranet_jax.tracker.objects import (
     check_frame,
     check_labels,
+    grown,
     indices_of_labels,
     labels_of_indices,
     masks_of_indices,
@@ -207,15 +208,7 @@ def with_room(tracker: Tracker, variables: Any, state: State, frame: Any, label_
     start = functools.partial(_init, tracker=tracker, references=max(references, state.ages.size))
     wanted = jax.eval_shape(start, variables, frame, label_map, state.ids)
     shapes = lambda tree: [leaf.shape for leaf in jax.tree.leaves(tree)]
-    return state if shapes(wanted) == shapes(state) else _grown(state, shapes=tuple(shapes(wanted)))
-
-
-@functools.partial(jax.jit, static_argnames=("shapes",))
-def _grown(state: State, *, shapes: tuple[tuple[int, ...], ...]) -> State:
-    """Every array with zeros behind, up to a shape: objects and references lie one after another in all of them."""
-    leaves, structure = jax.tree.flatten(state)
-    grow = lambda x, shape: jnp.pad(x, [(0, b - a) for a, b in zip(x.shape, shape, strict=True)]) if x.ndim else x
-    return jax.tree.unflatten(structure, [grow(x, shape) for x, shape in zip(leaves, shapes, strict=True)])
+    return state if shapes(wanted) == shapes(state) else grown(state, shapes=tuple(shapes(wanted)))
 
 
 class _Geometry(NamedTuple):

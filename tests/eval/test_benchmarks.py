@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from eval.benchmarks import __main__ as benchmark
-from eval.benchmarks import against, roofline
+from eval.benchmarks import against, commands, roofline
 from ranet_jax.errors import InputError
 from ranet_jax.evaluation import speed, tracking_speed
+from ranet_jax.io.masks import read_label_map
+from ranet_jax.io.video import open_frames
 from ranet_jax.networks import RANetConfig
 from ranet_jax.tracker import TrackerConfig
 from ranet_jax.weights import Checkpoint, initial_variables
@@ -91,6 +93,54 @@ def test_another_checkout_of_an_older_layout_is_timed_by_turns(tmp_path, monkeyp
     monkeypatch.setattr(against, "compare", lambda *_: {1: against.Comparison(0.1, 0.08, 0.8, 30)})
     assert benchmark.main(["--model", "lite", "--against", str(there)]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split() == ["1", "100.0", "80.0", "0.800", "1.00", "1.00"]
+
+
+CLI = """
+import pathlib, sys, time
+video, mask, out = (sys.argv[sys.argv.index(name) + 1] for name in ("segment", "--mask", "--out"))
+held = bytearray(({mebibytes} if "large" in video else 1) << 20)
+assert sys.argv[sys.argv.index("--checkpoint") + 1] == "lite"
+assert pathlib.Path(video).is_file() and pathlib.Path(mask).is_file()
+pathlib.Path(out).mkdir()
+for number in range(3):
+    (pathlib.Path(out) / f"{{number}}.png").touch()
+    time.sleep({seconds})
+"""
+
+
+def test_commands_of_two_checkouts_are_run_by_turns(tmp_path, monkeypatch, capsys):
+    for name, values in (("there", {"seconds": 0.2, "mebibytes": 300}), ("here", {"seconds": 0.05, "mebibytes": 100})):
+        (tmp_path / name / "ranet_jax").mkdir(parents=True)
+        (tmp_path / name / "ranet_jax" / "__init__.py").touch()
+        (tmp_path / name / "ranet_jax" / "cli.py").write_text(CLI.format(**values))
+    monkeypatch.setattr(commands, "ROOT", tmp_path / "here")
+    monkeypatch.setattr(commands, "LARGE", (54, 96))
+    assert (
+        benchmark.main(["--model", "lite", "--start-up", "--against", str(tmp_path / "there"), "--repeats", "1"]) == 0
+    )
+    title, heads, *rows = capsys.readouterr().out.splitlines()
+    assert title.endswith("median of 1 runs each")
+    assert heads.split() == ["there", "here", "here/there"]
+    assert len(rows) == 3
+    for row in rows:
+        theirs, ours, ratio = map(float, row.split()[-3:])
+        assert ours < theirs
+        assert ratio == pytest.approx(ours / theirs, abs=0.1)
+    assert "96x54, 3 objects: peak MiB resident" in rows[2]
+    assert float(rows[2].split()[-3]) > 300
+    with pytest.raises(InputError, match="no ranet_jax there"):
+        commands.compare_commands(tmp_path, "lite", 1)
+
+
+def test_the_large_video_shows_three_objects(tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "LARGE", (108, 192))
+    video, mask = commands.large_video(tmp_path)
+    with open_frames(str(video)) as frames:
+        assert frames.size == (108, 192)
+        assert len(list(frames)) == commands.LARGE_FRAMES
+    labels = read_label_map(mask)
+    assert labels.shape == (108, 192)
+    assert set(np.unique(labels)) == {0, 1, 2, 3}
 
 
 def test_a_checkout_that_cannot_be_measured_is_named(tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ def test_damage_is_named(tmp_path, damage):
     write_tensors(tmp_path / "a", ARRAYS)
     content = damage((tmp_path / "a").read_bytes())
     (tmp_path / "a").write_bytes(content)
-    with pytest.raises(InputError, match=r"a: damaged or cut off, or no file of arrays \(") as caught:
+    with pytest.raises(InputError, match=r"a: damaged, cut off, or no file of arrays \(") as caught:
         read_tensors(tmp_path / "a")
     assert "\n" not in str(caught.value)
 

@@ -1,0 +1,227 @@
+"""A checkpoint's tracker that is soon ready: its functions are compiled side by side, and later runs find them on disk.
+
+What is found was compiled from the same sources, for the same configuration, sizes, versions and machine: nothing is
+traced, and neither Flax nor a network is imported. JAX's own cache must be off (`ranet_jax.compilation.compile_anew`),
+because an executable that comes out of it cannot be written down again.
+"""
+
+import contextlib
+import functools
+import gc
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import pickle
+import platform
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import serialize_executable
+from jaxtyping import Array, UInt8
+
+from ranet_jax.compilation import KeptFunctions
+from ranet_jax.runtime.functions import FunctionTracker, PlainFunction, State, plain_functions
+from ranet_jax.stored import StoredCheckpoint
+from ranet_jax.tracker.objects import check_labels, grown, object_bucket, object_ids
+from ranet_jax.tracker.references import reference_bucket
+
+if TYPE_CHECKING:  # imported where nothing is found
+    from ranet_jax.tracker import Tracker
+
+_PACKAGE = pathlib.Path(__file__).parents[1]
+_SOURCES = ("nn", "backbones", "ranet", "mrnet", "networks.py", "tracker", "upgrade.py", "runtime/functions.py")
+"""Files of the package, and folders of files, that decide what is compiled."""
+_pool = ThreadPoolExecutor(2, thread_name_prefix="ranet-compile")
+_tracing = threading.Lock()
+_opened: dict[str, FunctionTracker] = {}
+_annotating: dict[str, Callable[[], Future[Any]]] = {}
+"""By key, what this process has compiled or found; and `annotate` alone, which says how large a state it takes."""
+
+
+class ReadyState(NamedTuple):
+    """A state, and the functions that it is of: those for its numbers of objects and references."""
+
+    tracker: FunctionTracker
+    state: State
+
+
+class ReadyTracker:
+    """Tracks with a checkpoint's functions; see `ranet_jax.runtime.stream.Tracker`.
+
+    Where masks that come later find no room, the state grows to the functions of the next larger numbers. The variables
+    are those of the `StoredCheckpoint`.
+    """
+
+    def __init__(self, stored: StoredCheckpoint, frame_size: tuple[int, int], objects: int, kept: KeptFunctions | None):
+        """Finds out whether the checkpoint can be used; nothing is compiled yet.
+
+        Args:
+            stored: the checkpoint.
+            frame_size: height and width of the frames.
+            objects: how many there are.
+            kept: where functions are looked for and kept, or None.
+
+        Raises:
+            InputError: the checkpoint's configuration has unknown fields or wrong values, or does not fit its arrays.
+        """
+        self._stored, self._frame_size, self._kept = stored, frame_size, kept
+        self._made: Tracker | None = None
+        # A checkpoint of which something is kept was looked into when that was compiled.
+        if kept is None or _file("init", self._key(object_bucket(objects), 1)) not in kept:
+            self._tracker()
+
+    def init(
+        self,
+        variables: dict[str, Any],
+        frame: UInt8[np.ndarray | Array, "h w 3"],
+        label_map: UInt8[np.ndarray | Array, "mask_h mask_w"],
+        *,
+        objects: Iterable[int] = (),
+        references: int = 1,
+    ) -> ReadyState:
+        """State after the first frame, see `ranet_jax.tracker.Tracker.init`."""
+        to_come = list(objects)
+        count = object_bucket(len({*object_ids(np.asarray(label_map)), *to_come}))
+        tracker = self._open(count, reference_bucket(references))
+        return ReadyState(tracker, tracker.init(variables, frame, label_map, objects=to_come))
+
+    def step(
+        self, variables: dict[str, Any], state: ReadyState, frame: UInt8[np.ndarray | Array, "h w 3"]
+    ) -> tuple[ReadyState, jax.Array, jax.Array]:
+        """Segments the next frame, see `ranet_jax.tracker.Tracker.step`."""
+        new, label_map, probability = state.tracker.step(variables, state.state, frame)
+        return state._replace(state=new), label_map, probability
+
+    def annotate(
+        self,
+        variables: dict[str, Any],
+        state: ReadyState,
+        frame: UInt8[np.ndarray | Array, "h w 3"],
+        label_map: UInt8[np.ndarray | Array, "mask_h mask_w"],
+    ) -> tuple[ReadyState, jax.Array, jax.Array]:
+        """Segments the next frame, for which masks are given, see `ranet_jax.tracker.Tracker.annotate`."""
+        check_labels(label_map, self._frame_size)
+        tracker, inner = self._with_room(state, label_map)
+        new, found, probability = tracker.annotate(variables, inner, frame, label_map)
+        return ReadyState(tracker, new), found, probability
+
+    def _with_room(self, state: ReadyState, label_map: Any) -> ReadyState:
+        """As `ranet_jax.tracker.tracker.with_room`."""
+        tracker, inner = state
+        ages = np.asarray(inner["ages"])
+        known = {int(value) for value in np.asarray(inner["ids"]) if value}
+        objects = max(tracker.objects, object_bucket(len(known | set(object_ids(np.asarray(label_map))))))
+        references = max(ages.size, reference_bucket(int(np.sum(ages > 0)) + 1))
+        if (objects, references) == (tracker.objects, ages.size):
+            return state
+        larger = self._open(objects, references)
+        (_, wanted, _, _), _ = _annotating[self._key(objects, references)]().result().args_info
+        return ReadyState(larger, grown(inner, shapes=tuple(leaf.shape for leaf in jax.tree.leaves(wanted))))
+
+    def _open(self, objects: int, references: int) -> FunctionTracker:
+        key = self._key(objects, references)
+        if key not in _opened:
+            # Making them compares shapes by tracing, so nothing is made before something is missing.
+            plain = functools.cache(lambda: self._plain(objects, references))
+            # The step takes longest to compile: it is traced first.
+            step = _pool.submit(_open_function, "step", key, self._kept, plain)
+            later = lambda name: functools.cache(lambda: _pool.submit(_open_function, name, key, self._kept, plain))
+            call = lambda future: lambda *arguments: future().result()(*arguments)
+            _annotating[key] = later("annotate")
+            _opened[key] = FunctionTracker(
+                self._frame_size, objects, call(later("init")), call(lambda: step), call(_annotating[key])
+            )
+        return _opened[key]
+
+    def _plain(self, objects: int, references: int) -> dict[str, PlainFunction]:
+        from ranet_jax.stored import nested
+
+        return plain_functions(self._tracker(), nested(self._stored.variables), objects, references)
+
+    def _tracker(self) -> "Tracker":
+        if self._made is None:
+            from ranet_jax.weights import checkpoint_of
+
+            self._made = checkpoint_of(self._stored).tracker_for(self._frame_size)
+        return self._made
+
+    def _key(self, objects: int, references: int) -> str:
+        description = self._stored.description
+        facts = {
+            "network": [description[name] for name in ("format", "config")] + [self._stored.network],
+            "tracker": description.get("tracker"),
+            "weights": {name: array.shape for name, array in self._stored.variables.items()},
+            "sizes": [self._frame_size, objects, references],
+            "environment": _environment(),
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _file(name: str, key: str) -> str:
+    return f"{name}-{key}"
+
+
+def _open_function(
+    name: str, key: str, kept: KeptFunctions | None, plain: Callable[[], dict[str, PlainFunction]]
+) -> Callable[..., Any]:
+    """A function that was kept, or compiled now."""
+    if kept is not None and (content := kept.get(_file(name, key))) is not None:
+        # What another version wrote under the same key, or a file system changed: it is compiled again.
+        with contextlib.suppress(Exception):
+            devices = jax.local_devices()[:1]
+            serialised, taken, given = pickle.loads(content)
+            return serialize_executable.deserialize_and_load(serialised, taken, given, execution_devices=devices)
+    # One after another: two threads that trace only take turns.
+    with _tracing, _no_collection():
+        function, arguments, donated = plain()[name]
+        lowered = jax.jit(function, donate_argnums=donated).lower(*arguments)
+    compiled = lowered.compile()
+    if kept is not None:
+        _pool.submit(lambda: kept.put(_file(name, key), pickle.dumps(serialize_executable.serialize(compiled))))
+    return compiled
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Tracing makes many objects that live: looking for garbage among them is a tenth of its time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@functools.cache
+def _environment() -> dict[str, Any]:
+    """What else decides how a function is compiled: sources, versions, settings, and the machine."""
+    digest = hashlib.sha256()
+    for source in _SOURCES:
+        path = _PACKAGE / source
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
+    device = jax.local_devices()[0]
+    settings = {name: repr(value) for name, value in jax.config.values.items() if "cache" not in name}
+    return {
+        "sources": digest.hexdigest(),
+        "versions": [importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")],
+        "device": [device.platform, device.device_kind, device.client.platform_version],
+        "processor": [platform.machine(), os.cpu_count(), _processor()],
+        "settings": [settings, os.environ.get("XLA_FLAGS"), os.environ.get("LIBTPU_INIT_ARGS")],
+    }
+
+
+def _processor() -> list[str]:
+    """What the processor can do, where the system tells: code for one with more instructions fails on another."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return [platform.processor()]
+    return sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
