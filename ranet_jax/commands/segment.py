@@ -137,7 +137,7 @@ def _checkpoint_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, 
 
     kept = kept_functions(options)
     stored = read_chosen(options.checkpoint, options.model)
-    make = lambda frame_size, objects: ReadyTracker(stored, frame_size, objects, kept)
+    make = lambda frame_size, objects: ReadyTracker(stored, frame_size, kept)
     return make, stored.variables, stored.card
 
 

@@ -58,13 +58,12 @@ class ReadyTracker:
     are those of the `StoredCheckpoint`.
     """
 
-    def __init__(self, stored: StoredCheckpoint, frame_size: tuple[int, int], objects: int, kept: KeptFunctions | None):
-        """Finds out whether the checkpoint can be used; nothing is compiled yet.
+    def __init__(self, stored: StoredCheckpoint, frame_size: tuple[int, int], kept: KeptFunctions | None):
+        """Looks whether the checkpoint can be used, once for what is kept; nothing is compiled yet.
 
         Args:
             stored: the checkpoint.
             frame_size: height and width of the frames.
-            objects: how many there are.
             kept: where functions are looked for and kept, or None.
 
         Raises:
@@ -72,9 +71,11 @@ class ReadyTracker:
         """
         self._stored, self._frame_size, self._kept = stored, frame_size, kept
         self._made: Tracker | None = None
-        # A checkpoint of which something is kept was looked into when that was compiled.
-        if kept is None or _file("init", self._key(object_bucket(objects), 1)) not in kept:
+        seen = _file("seen", self._key())
+        if kept is None or seen not in kept:
             self._tracker()
+            if kept is not None:
+                kept.put(seen, b"")
 
     def init(
         self,
@@ -151,13 +152,13 @@ class ReadyTracker:
             self._made = checkpoint_of(self._stored).tracker_for(self._frame_size)
         return self._made
 
-    def _key(self, objects: int, references: int) -> str:
+    def _key(self, *sizes: int) -> str:
         description = self._stored.description
         facts = {
             "network": [description[name] for name in ("format", "config")] + [self._stored.network],
             "tracker": description.get("tracker"),
             "weights": {name: array.shape for name, array in self._stored.variables.items()},
-            "sizes": [self._frame_size, objects, references],
+            "sizes": [*self._frame_size, *sizes],
             "environment": _environment(),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

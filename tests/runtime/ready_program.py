@@ -40,7 +40,7 @@ def main(checkpoint, out):
     """Tracks with what is kept, or compiles it; writes down what came out, and what of a network was imported."""
     compile_anew()
     stored = ranet_jax.stored.read_stored(checkpoint)
-    found = tracked(ready.ReadyTracker(stored, SIZE, 1, KeptFunctions()), stored.variables)
+    found = tracked(ready.ReadyTracker(stored, SIZE, KeptFunctions()), stored.variables)
     np.savez(out, *found)
     print(json.dumps([name for name in ("flax", "orbax", "ranet_jax.networks") if name in sys.modules]))
 

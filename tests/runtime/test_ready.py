@@ -54,7 +54,7 @@ def test_a_later_run_finds_what_an_earlier_one_compiled(checkpoint, tmp_path):
     assert {3, 200} <= set(np.unique(labels[1]))
     files = sorted(kept.iterdir())
     # For one object of one reference, and for two of two.
-    assert [path.name.partition("-")[0] for path in files] == ["annotate", "init", "step", "step"]
+    assert [path.name.partition("-")[0] for path in files] == ["annotate", "init", "seen", "step", "step"]
     before = [path.stat().st_ino for path in files]
     found, imported = tracked(checkpoint, kept, tmp_path / "second.npz")
     assert imported == []
@@ -80,11 +80,10 @@ class Everything(KeptFunctions):
 
 def test_what_differs_is_another_function(checkpoint, monkeypatch):
     stored, everything = read_stored(checkpoint), Everything()
-    look = lambda stored=stored, size=(48, 80), objects=2: ReadyTracker(stored, size, objects, everything)
+    look = lambda stored=stored, size=(48, 80): ReadyTracker(stored, size, everything)
     look()
     look()
     assert len(set(everything.asked)) == 1
-    look(objects=3)
     look(size=(80, 48))
     description = stored.description
     look(stored._replace(description=description | {"config": description["config"] | {"kept_maps": 8}}))
