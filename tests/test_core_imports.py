@@ -47,4 +47,4 @@ def test_extras_are_declared_as_such():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     core = " ".join(project["dependencies"])
     assert not any(name.replace("_", "-") in core for name in ("torch", "grain", "tensorflow-datasets"))
-    assert set(project["optional-dependencies"]) == {"train", "studio", "dev"}
+    assert set(project["optional-dependencies"]) == {"train", "studio", "docs", "dev"}

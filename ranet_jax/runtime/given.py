@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from ranet_jax.errors import InputError
 from ranet_jax.io.folders import frame_files, pair_by_name
@@ -15,6 +15,9 @@ from ranet_jax.tracker.objects import object_ids, padded_ids
 
 TINY_PIXELS = 64
 """Objects of fewer pixels are easily lost: the user is told."""
+THIN = 60
+"""Objects that are so many times as long as they are thick come out several times as thick: the box that the network
+sees holds all of their length, and at its resolution they are a line of two or three pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,13 +170,32 @@ def open_masks(paths: Mapping[int, Path], size: tuple[int, int], source: str) ->
             found = object_ids(mask.labels)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        pixels = np.bincount(mask.labels.reshape(-1), minlength=256)
-        notes += [
-            f"{path}: object {value} has {pixels[value]} pixels; of fewer than {TINY_PIXELS}, objects are easily lost"
-            for value in found
-            if pixels[value] < TINY_PIXELS and value not in first_frames
-        ]
+        new = [value for value in found if value not in first_frames]
+        notes += [f"{path}: {text}" for value in new if (text := _too_small(value, mask.labels == value))]
         first_frames = dict.fromkeys(found, number) | first_frames
     if first_frames:
         padded_ids(first_frames)
     return GivenMasks(paths, size, dict(sorted(first_frames.items())), tuple(notes))
+
+
+def _too_small(value: int, marked: Bool[np.ndarray, "height width"]) -> str:
+    """What the user should know of an object that the network hardly sees; empty of others."""
+    pixels = int(marked.sum())
+    if pixels < TINY_PIXELS:
+        return f"object {value} has {pixels} pixels; of fewer than {TINY_PIXELS}, objects are easily lost"
+    (top, bottom), (left, right) = (np.flatnonzero(marked.any(axis=axis))[[0, -1]] for axis in (1, 0))
+    box = marked[top : bottom + 1, left : right + 1]
+    least = max(box.shape) // THIN + 1
+    if not _holds_a_square(box, least):
+        return (
+            f"object {value} is {max(box.shape)} pixels long and nowhere {least} thick:"
+            " so thin an object comes out several times as thick"
+        )
+    return ""
+
+
+def _holds_a_square(marked: Bool[np.ndarray, "height width"], side: int) -> bool:
+    """Whether a square of so many pixels a side is marked all over."""
+    total = np.pad(marked.astype(np.int32).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    sums = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
+    return bool(np.any(sums == side**2))

@@ -103,7 +103,7 @@ def test_stale_is_on_disk_before_the_mask_is(project, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(project, "_write_given", killed)
+    monkeypatch.setattr(project._masks, "write", killed)
     with pytest.raises(KeyboardInterrupt):
         project.save_labels(0, square(0))
     again = reopened(project)
