@@ -32,7 +32,7 @@ test-oldest:
 	rm -rf $(OLDEST)
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct -e '.[train,convert,studio,dev]'
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct -e '.[train,studio,dev]'
 	$(OLDEST)/bin/python -m pytest -m "not slow" --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 lint: $(VENV)/dev.stamp

@@ -26,12 +26,17 @@ def use_device(name: str | None = None) -> jax.Device:
     kind, _, number = name.partition(":")
     if kind not in PLATFORMS or (":" in name and not number.isdecimal()):
         raise InputError(f"--device {name}: give one of {', '.join(PLATFORMS)}, perhaps with a number, such as gpu:1")
+    platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
     # Before the first use of JAX, this also keeps it from starting what is not wanted.
     jax.config.update("jax_platforms", PLATFORMS[kind])
-    found = _devices(kind)
-    index = int(number or 0)
-    if index >= len(found):
-        raise InputError(f"--device {name}: there are {len(found)}, from {kind}:0: give one of them")
+    try:
+        found = _devices(kind)
+        index = int(number or 0)
+        if index >= len(found):
+            raise InputError(f"--device {name}: there are {len(found)}, from {kind}:0: give one of them")
+    except InputError:
+        jax.config.update("jax_platforms", platforms)
+        raise
     jax.config.update("jax_default_device", found[index])
     return found[index]
 
@@ -39,7 +44,7 @@ def use_device(name: str | None = None) -> jax.Device:
 def _devices(kind: str | None) -> list[jax.Device]:
     try:
         return jax.devices(None if kind is None else PLATFORMS[kind])
-    except RuntimeError as error:
-        reason = (str(error).strip() or "no backend").splitlines()[0].rstrip(".")[:160]
+    except (RuntimeError, AssertionError) as error:  # the latter where no backend that is asked for is installed
+        reason = (str(error).strip() or "its backend is not installed").splitlines()[0].rstrip(".")[:160]
         what = "JAX can use no device" if kind is None else f"JAX can use no {kind} device"
         raise InputError(f"{what} here ({reason}): give --device cpu, or set JAX_PLATFORMS=cpu") from error

@@ -59,7 +59,8 @@ def marked_labels(
     for mark, value in zip(marks, free, strict=False):
         mask = _mask(features, mark, labels > 0)
         if not mask.any():
-            raise InputError(f"{mark}: no object was found there: give its box, or a mask of it (`ranet-jax studio`)")
+            instead = "its box, or a mask" if isinstance(mark, Point) else "a mask"
+            raise InputError(f"{mark}: no object was found there: give {instead} (`ranet-jax studio` makes masks)")
         labels[mask] = value
     return labels
 
@@ -71,8 +72,8 @@ def _mask(features: ClickFeatures, mark: Mark, others: np.ndarray) -> np.ndarray
             raise InputError(f"{mark} lies outside of the frames of {width}x{height}: give a point on the object")
         if others[int(mark.y), int(mark.x)]:
             raise InputError(f"{mark} lies on another object: give a point that only this one has, or a mask")
-        return click_mask(features, [(mark.x, mark.y)], others=others)
-    left, top, right, bottom = mark.x, mark.y, mark.x + mark.width, mark.y + mark.height
+        return click_mask(features, [(float(mark.x), float(mark.y))], others=others)
+    left, top, right, bottom = (float(side) for side in (mark.x, mark.y, mark.x + mark.width, mark.y + mark.height))
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise InputError(f"{mark} does not lie in the frames of {width}x{height}: it is X,Y,WIDTH,HEIGHT in pixels")
     return click_mask(features, [], box=(left, top, right, bottom), others=others)

@@ -183,6 +183,7 @@ def _segment(options: argparse.Namespace) -> None:
     outputs = Outputs(options.out, options.overlay, options.preview, exports, options.overwrite)
     require_distinct({"--program": options.program, "--checkpoint": options.checkpoint}, outputs.places)
     use_device(options.device)
+    mark = _marking(options)
     make_tracker, variables, card = _program_tracking(options) if options.program else _checkpoint_tracking(options)
     console = rich.console.Console(stderr=True)
     with _bar(console) as progress:
@@ -192,7 +193,7 @@ def _segment(options: argparse.Namespace) -> None:
             outputs,
             make_tracker,
             variables,
-            mark=_marking(options),
+            mark=mark,
             aggregation=_aggregation(options),
             span=Span(options.start, options.end, options.backward),
             levels=None if options.range is None else parse_levels(options.range),

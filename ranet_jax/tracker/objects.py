@@ -64,6 +64,16 @@ def padded_ids(ids: Iterable[int], count: int | None = None) -> UInt8[np.ndarray
     return padded
 
 
+def check_frame_size(frame_size: Any) -> None:
+    """Raises InputError where a frame size is no tuple of two positive whole numbers."""
+    if (
+        not isinstance(frame_size, tuple)
+        or len(frame_size) != 2
+        or not all(isinstance(side, int | np.integer) and side > 0 for side in frame_size)
+    ):
+        raise InputError(f"a frame size is a tuple (height, width) of pixels, and this is {frame_size!r}")
+
+
 def check_frame(frame: Any, frame_size: tuple[int, int]) -> None:
     """Checks a frame by its type and shape: no value is looked at.
 

@@ -17,6 +17,7 @@ from ranet_jax.tracker.aggregation import decide
 from ranet_jax.tracker.config import TrackerConfig
 from ranet_jax.tracker.objects import (
     check_frame,
+    check_frame_size,
     check_labels,
     grown,
     indices_of_labels,
@@ -75,6 +76,10 @@ class Tracker:
     config: NetworkConfig
     tracker: TrackerConfig
     frame_size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        """Raises InputError where the size is none."""
+        check_frame_size(self.frame_size)
 
     def init(
         self,

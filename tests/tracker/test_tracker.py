@@ -275,6 +275,9 @@ def test_wrong_inputs_are_named():
     config, how = CASES["lite"]
     tracker = Tracker(config, how, (48, 80))
     frame, labels = np.zeros((48, 80, 3), np.uint8), np.zeros((48, 80), np.uint8)
+    for size in ([48, 80], (48,), (48, 0), (48.0, 80)):
+        with pytest.raises(InputError, match=r"a frame size is a tuple \(height, width\) of pixels, and this is "):
+            Tracker(config, how, size)
     with pytest.raises(InputError, match="mask is empty"):
         tracker.init({}, frame, labels)
     with pytest.raises(InputError, match="mask is 81x48 pixels and the video 80x48"):
