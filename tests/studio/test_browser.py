@@ -105,7 +105,7 @@ def test_tools_undo_and_redo(driver):
     page.click("[aria-label='Delete Object 2']")
     page.click("dialog .danger")
     driver.until("s.project.objects.length === 1")
-    for wanted in (erased, brushed, 0):
+    for wanted in (polygon, erased, brushed, 0):
         page.keyboard.press("Control+z")
         driver.until(f"s.labels.reduce((n, x) => n + (x === 1), 0) === {wanted}")
     assert driver.area(2) == 0, "what is left of the history is the other object's"
@@ -129,6 +129,24 @@ def test_locked_and_hidden_objects_are_safe(driver):
     driver.add_object()
     driver.drag((20, 20), (60, 20))
     assert driver.area(1) == before, "others cannot paint over it"
+    driver.settled()
+
+
+def test_a_frame_that_is_not_shown_yet_cannot_be_drawn_on(driver):
+    driver.add_object()
+    page, held = driver.page, []
+    page.keyboard.press("b")
+    page.route("**/api/frame/1", held.append)
+    page.keyboard.press("ArrowRight")
+    driver.until("s.frame === 1")
+    driver.drag((20, 20), (60, 20))
+    assert any("still being fetched" in text for text in driver.messages())
+    page.keyboard.press("ArrowRight")
+    held.pop().continue_()
+    driver.until("window.studio.currentPicture().index === 2")
+    driver.drag((20, 20), (60, 20))
+    driver.settled()
+    assert driver.value("s.project.given") == [2]
 
 
 def test_everything_by_keyboard(driver):
