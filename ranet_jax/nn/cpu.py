@@ -7,6 +7,7 @@ as convolutions in the order that needs no change.
 """
 
 import functools
+import itertools
 from typing import Any
 
 import jax
@@ -18,6 +19,8 @@ from ranet_jax.nn.winograd import tiled_convolution, worthwhile
 _NUMBERS = ("NHWC", "HWIO", "NHWC")
 CHANNEL_STEP = 4
 """Input channels that XLA's convolutions read at once on a CPU (last seen needed with JAX 0.10.2)."""
+SYMMETRIC_BLOCKS = 4
+"""Of rows that a symmetric matrix of products is computed in: 5/8 of the work, in pieces that are still large."""
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -192,3 +195,25 @@ def residual_relu(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"]) -> Flo
     an operation of two large operands is stored instead.
     """
     return jnp.maximum(x, -y) + y
+
+
+def symmetric_product(
+    weighted: Float[Array, "b views positions k"], x: Float[Array, "b views positions k"]
+) -> Float[Array, "b k k"]:
+    """Sum over positions and views of products of every two channels; one is x times a weight for each position.
+
+    It is symmetric: on a CPU, only blocks of rows from the diagonal on are computed, and mirrored.
+    """
+    product = lambda a, b: jnp.einsum("bvpc,bvpd->bcd", a, b, precision="highest")
+
+    def mirrored(weighted: jax.Array, x: jax.Array) -> jax.Array:
+        k = x.shape[-1]
+        bounds = [round(k * i / SYMMETRIC_BLOCKS) for i in range(SYMMETRIC_BLOCKS + 1)]
+        rows = [
+            jnp.pad(product(weighted[..., start:stop], x[..., start:]), ((0, 0), (0, 0), (start, 0)))
+            for start, stop in itertools.pairwise(bounds)
+        ]
+        upper = jnp.triu(jnp.concatenate(rows, axis=1))
+        return upper + jnp.swapaxes(jnp.triu(upper, 1), 1, 2)
+
+    return jax.lax.platform_dependent(weighted, x, cpu=mirrored, default=product)

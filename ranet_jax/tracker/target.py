@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ranet_jax.nn import adaptive_average_pool, upsample
+from ranet_jax.nn import adaptive_average_pool, symmetric_product, upsample
 from ranet_jax.nn.config import check_values
 
 Maps = tuple[Float[Array, "..."], ...]
@@ -361,8 +361,7 @@ def _normal_equations(
         weight = share(certainty * inside) + part * share(others) + (1.0 - part) * share(certainty * (1.0 - inside))
     weighted = x * weight[..., None]
     return NormalEquations(
-        jnp.einsum("bvpc,bvpd->bcd", weighted, x, precision="highest"),
-        jnp.einsum("bvpc,bvp->bc", weighted, target, precision="highest"),
+        symmetric_product(weighted, x), jnp.einsum("bvpc,bvp->bc", weighted, target, precision="highest")
     )
 
 
