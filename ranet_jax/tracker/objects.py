@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Int32, UInt8
 
 from ranet_jax.errors import InputError
 
-OBJECT_BUCKETS = (1, 2, 3, 4, 5, 6, 8, 12, 16)
-"""Padded object counts: most videos have up to six objects and pay for no more; each is a program of its own."""
+OBJECT_BUCKETS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
+"""Padded object counts, each a program of its own: up to eight objects pay for no more, others for one more at most."""
 
 
 def object_ids(label_map: np.ndarray) -> list[int]:
