@@ -112,5 +112,6 @@ def labels_of_indices(indices: Int32[Array, "h w"], ids: UInt8[Array, "n"]) -> U
 
 def masks_of_indices(indices: Int32[Array, "h w"], n: int) -> Float[Array, "1 h w n"]:
     """One float mask for each object, as a batch of one."""
-    numbers = jnp.arange(1, n + 1, dtype=indices.dtype)[None, None, None]
-    return (indices[None, ..., None] == numbers).astype(jnp.float32)
+    numbers = jnp.arange(1, n + 1, dtype=indices.dtype)[None, :, None, None]
+    # A plane for each object, see `by_object`.
+    return jnp.moveaxis((indices[None, None] == numbers).astype(jnp.float32), 1, -1)

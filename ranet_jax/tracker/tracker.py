@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from ranet_jax.backbones import normalise
-from ranet_jax.nn import adaptive_average_pool
+from ranet_jax.nn import adaptive_average_pool, by_object
 from ranet_jax.nn.config import NetworkConfig
 from ranet_jax.tracker.aggregation import decide
 from ranet_jax.tracker.config import TrackerConfig
@@ -312,7 +312,8 @@ def _segmented(
     blank = _shows_nothing(tracker, frame)
     if blank is not None:
         # Of an object that is nowhere, nothing is learned.
-        prediction = prediction._replace(probability=jnp.where(blank, 0.0, prediction.probability))
+        probability = by_object(lambda p: jnp.where(blank, 0.0, p), prediction.probability)
+        prediction = prediction._replace(probability=probability)
     valid = state.knowledge.valid[0]
     knowledge = learn_predicted(net, config, state.knowledge, prediction)
     working = window.back(prediction.probability[0], state.box, geometry.letterbox.size)
@@ -333,7 +334,7 @@ def _segmented(
 
 def _presence(prediction: Prediction) -> jax.Array:
     """See `State.presence`."""
-    inside = (prediction.probability > 0.5).astype(jnp.float32)
+    inside = by_object(lambda p: (p > 0.5).astype(jnp.float32), prediction.probability)
     values = prediction.probability
     if prediction.likeness is not None:
         values = prediction.likeness
