@@ -48,10 +48,21 @@ def relu6(x: jax.Array) -> jax.Array:
 
 
 def stem_convolution(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"], dtype: Any) -> jax.Array:
-    """The 3x3 convolution with stride 2 that everything starts with: "SAME" pads it below and to the right only."""
-    padded = jnp.pad(x.astype(dtype), ((0, 0), (0, 1), (0, 1), (0, 0)))
-    numbers = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(padded, kernel.astype(dtype), (2, 2), "VALID", dimension_numbers=numbers)
+    """The 3x3 convolution with stride 2 that everything starts with: "SAME" pads it below and to the right only.
+
+    It is a 2x2 convolution without stride over blocks of 2x2 pixels (h and w are even): with four times the channels,
+    of which an image has few, it takes half the time on a CPU.
+    """
+    b, h, w, c = x.shape
+    blocks = x.astype(dtype).reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
+    taps = jnp.pad(kernel.astype(dtype), ((0, 1), (0, 1), (0, 0), (0, 0))).reshape(2, 2, 2, 2, c, -1)
+    return jax.lax.conv_general_dilated(
+        blocks.reshape(b, h // 2, w // 2, 4 * c),
+        taps.transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * c, -1),
+        (1, 1),
+        ((0, 1), (0, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
 
 
 class MaskStem(nn.Module):

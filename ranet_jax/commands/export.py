@@ -18,7 +18,7 @@ def add_parser(add: AddCommand) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="most objects (room for the next of 1 to 6, 8, 12, 16; default 1)",
+        help="most objects (room for the next of 1 to 8, 10, 12, 14, 16; default 1)",
     )
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), help="compute dtype (default: the checkpoint's on this machine)"

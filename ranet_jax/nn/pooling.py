@@ -5,6 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+FEW_CHANNELS = 12
+"""Up to so many channels (objects, mostly) are pooled each by itself: together, they would make products of rows that
+are hardly longer than a number."""
+
 
 def max_pool_2x2(x: Float[Array, "b h w c"]) -> Float[Array, "b hout wout c"]:
     """2x2 max-pooling with stride 2; an odd last row or column is dropped."""
@@ -35,7 +39,10 @@ def adaptive_average_pool(x: Float[Array, "b h w c"], shape: tuple[int, int]) ->
             row[start:stop] = 1.0 / (stop - start)
         return matrix
 
-    _, h, w, _ = x.shape
+    b, h, w, c = x.shape
+    if 1 < c <= FEW_CHANNELS:
+        planes = jnp.moveaxis(x, -1, 1).reshape(b * c, h, w, 1)
+        return jnp.moveaxis(adaptive_average_pool(planes, shape).reshape(b, c, *shape), 1, -1)
     x32 = x.astype(jnp.float32)
     rows = jnp.einsum("ih,bhwc->biwc", weights(h, shape[0]), x32, precision="highest")
     return jnp.einsum("jw,biwc->bijc", weights(w, shape[1]), rows, precision="highest")

@@ -10,7 +10,8 @@ def upsample(x: Float[Array, "b h w c"], factor: int, *, align_corners: bool = F
     """Bilinear enlargement by a whole factor.
 
     Output `factor * i + p` lies within one input pixel of input i, so each of the `factor` phases is a weighted sum of
-    the input and its two shifted copies: no gather, and XLA fuses it into one pass.
+    the input and its two shifted copies: no gather, and XLA fuses it into one pass. Columns of a single channel would
+    have to be interleaved value by value; there, the same weights are a matrix that rows are multiplied by.
 
     Args:
         x: the input.
@@ -23,19 +24,38 @@ def upsample(x: Float[Array, "b h w c"], factor: int, *, align_corners: bool = F
     """
     if factor == 1:
         return x
+    if x.shape[-1] == 1:
+        columns = jnp.asarray(_matrix(x.shape[2], factor, align_corners), x.dtype)
+        product = jnp.einsum("bhw,wv->bhv", x[..., 0], columns, precision="highest")
+        return _upsample_axis(product, 1, factor, align_corners)[..., None]
     for axis in (1, 2):
         x = _upsample_axis(x, axis, factor, align_corners)
     return x
 
 
-def _upsample_axis(x: jax.Array, axis: int, factor: int, align_corners: bool) -> jax.Array:
-    n = x.shape[axis]
+def _weights(n: int, factor: int, align_corners: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Of the inputs before and after input i, for output `factor * i + p`; both (n, factor)."""
     position, phase = np.meshgrid(np.arange(n), np.arange(factor), indexing="ij")
     if align_corners:
         offset = (factor * position + phase) * (n - 1) / (factor * n - 1) - position
     else:
         offset = (phase + 0.5) / factor - 0.5
-    before, after = np.maximum(-offset, 0), np.maximum(offset, 0)
+    return np.maximum(-offset, 0), np.maximum(offset, 0)
+
+
+def _matrix(n: int, factor: int, align_corners: bool) -> np.ndarray:
+    """The same as a matrix of n rows, a column for each output; what lies beyond the edge is the edge."""
+    before, after = _weights(n, factor, align_corners)
+    matrix = np.zeros((n, n, factor))
+    here = np.arange(n)
+    for index, weight in ((here, 1 - before - after), (here - 1, before), (here + 1, after)):
+        np.add.at(matrix, (np.clip(index, 0, n - 1), here), weight)
+    return matrix.reshape(n, n * factor)
+
+
+def _upsample_axis(x: jax.Array, axis: int, factor: int, align_corners: bool) -> jax.Array:
+    n = x.shape[axis]
+    before, after = _weights(n, factor, align_corners)
     broadcast = [1] * (x.ndim + 1)
     broadcast[axis], broadcast[axis + 1] = n, factor
     weight = lambda values: jnp.asarray(values.reshape(broadcast), x.dtype)

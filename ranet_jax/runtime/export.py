@@ -46,7 +46,7 @@ def export_program(
         checkpoint: the network.
         path: of the file.
         frame_size: height and width of the frames, any.
-        objects: the most there may be; the program has room for the next of 1 to 6, 8, 12, 16.
+        objects: the most there may be; the program has room for the next of 1 to 8, 10, 12, 14, 16.
         references: frames with masks that it remembers; room for the next of 1, 2, 4, 8. Further ones push out older
             ones.
         dtype: "float32" or "bfloat16", which computes in it; by default what the checkpoint's config means on this

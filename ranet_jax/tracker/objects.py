@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int32, UInt8
 
 from ranet_jax.errors import InputError
 
-OBJECT_BUCKETS = (1, 2, 3, 4, 5, 6, 8, 12, 16)
-"""Padded object counts: most videos have up to six objects and pay for no more; each is a program of its own."""
+OBJECT_BUCKETS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
+"""Padded object counts, each a program of its own: up to eight objects pay for no more, others for one more at most."""
 
 
 def object_ids(label_map: np.ndarray) -> list[int]:
@@ -124,8 +124,9 @@ def labels_of_indices(indices: Int32[Array, "h w"], ids: UInt8[Array, "n"]) -> U
 
 def masks_of_indices(indices: Int32[Array, "h w"], n: int) -> Float[Array, "1 h w n"]:
     """One float mask for each object, as a batch of one."""
-    numbers = jnp.arange(1, n + 1, dtype=indices.dtype)[None, None, None]
-    return (indices[None, ..., None] == numbers).astype(jnp.float32)
+    numbers = jnp.arange(1, n + 1, dtype=indices.dtype)[None, :, None, None]
+    # A plane for each object, see `by_object`.
+    return jnp.moveaxis((indices[None, None] == numbers).astype(jnp.float32), 1, -1)
 
 
 @functools.partial(jax.jit, static_argnames=("shapes",))

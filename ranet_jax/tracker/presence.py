@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int32, Shaped
 
-from ranet_jax.nn import window_sum
+from ranet_jax.nn import by_object, window_sum
 from ranet_jax.nn.config import check_values
 
 
@@ -78,28 +78,28 @@ def decide(
         likeness: of a coarser grid's cells, a whole number of `cell` a side; None judges by place alone.
         usual: likeness that each object had in the frames before; 1 if None.
     """
-    share = _cell_shares(config, (probability > 0.5).astype(jnp.float32))
-    before = _cell_shares(config, (previous > 0.5).astype(jnp.float32))
+    planes = lambda x: jnp.moveaxis(x, -1, 0)
+    share = _cell_shares(config, planes(probability) > 0.5)
+    before = _cell_shares(config, planes(previous) > 0.5)
     cells = share > 0
-    labels = connected_components(cells)
+    labels = _numbered(cells)
     touching = cells & (before > 0)
     in_place = _of_components(labels, touching)
-    moved = jnp.any(touching, axis=(0, 1))
-    if likeness is None:
-        kept = jnp.where(moved[None, None], in_place, _of_components(labels, densest_cells(config, cells)))
-        return _cleared(config, probability, cells & ~kept)
-    own = probability == jnp.max(probability, axis=-1, keepdims=True)
-    share = _cell_shares(config, ((probability > 0.5) & own).astype(jnp.float32))
-    scores = _enlarged(likeness, share.shape[0] // likeness.shape[0]) * share
-    weight = config.cell**2 * (likeness.shape[0] * likeness.shape[1]) / (probability.shape[0] * probability.shape[1])
+    moved = jnp.any(touching, axis=(1, 2), keepdims=True)
     # In place, the object is judged as a whole: parts of it are less alike than it is.
-    found = jnp.where(moved[None, None], in_place, _of_components(labels, densest_cells(config, cells)))
-    area, total = (jnp.sum(jnp.where(found, x, 0.0), axis=(0, 1)) for x in (share, scores))
+    found = jnp.where(moved, in_place, _of_components(labels, _densest(config, cells)))
+    if likeness is None:
+        return _cleared(config, probability, cells & ~found)
+    own = probability == jnp.max(probability, axis=-1, keepdims=True)
+    share = _cell_shares(config, planes((probability > 0.5) & own))
+    scores = _enlarged(planes(likeness), share.shape[1] // likeness.shape[0]) * share
+    weight = config.cell**2 * (likeness.shape[0] * likeness.shape[1]) / (probability.shape[0] * probability.shape[1])
+    area, total = (jnp.sum(jnp.where(found, x, 0.0), axis=(1, 2)) for x in (share, scores))
     least = config.likeness * (1.0 if usual is None else jnp.clip(usual, config.least_usual, 1.0))
-    small = jnp.any(before > 0, axis=(0, 1)) & (area * weight < config.judged_cells)
+    small = jnp.any(before > 0, axis=(1, 2)) & (area * weight < config.judged_cells)
     recognised = (total > least * area) | small
-    kept = found & recognised[None, None]
-    near = window_sum(kept.astype(jnp.float32), 2 * config.near_cells + 1) > 0
+    kept = found & recognised[:, None, None]
+    near = window_sum(kept.astype(jnp.float32)[..., None], 2 * config.near_cells + 1)[..., 0] > 0
     alike = _mean_of_components(labels, share, scores) > config.near_likeness
     kept |= _of_components(labels, cells & near & alike)
     return _cleared(config, probability, cells & ~kept)
@@ -115,19 +115,24 @@ def connected_components(cells: Bool[Array, "h w n"]) -> Int32[Array, "h w n"]:
     Args:
         cells: of every object.
     """
-    h, w, n = cells.shape
-    numbers = jnp.arange(1, h * w + 1, dtype=jnp.int32).reshape(h, w, 1)
+    return jnp.moveaxis(_numbered(jnp.moveaxis(cells, -1, 0)), 0, -1)
+
+
+def _numbered(cells: Bool[Array, "n h w"]) -> Int32[Array, "n h w"]:
+    """`connected_components`, objects first, as in all that follows: rows of cells are wider than there are objects."""
+    n, h, w = cells.shape
+    numbers = jnp.arange(1, h * w + 1, dtype=jnp.int32).reshape(1, h, w)
 
     def spread(_: jax.Array, labels: jax.Array) -> jax.Array:
-        padded = jnp.pad(labels, ((1, 1), (1, 1), (0, 0)))
-        rows, columns = padded[:, 1:-1], padded[1:-1]
-        highest = jnp.maximum(jnp.maximum(rows[:-2], rows[2:]), jnp.maximum(columns[:, :-2], columns[:, 2:]))
-        highest = jnp.where(cells, jnp.maximum(labels, highest), 0)
-        flat = lambda x: jnp.moveaxis(x, -1, 0).reshape(n, h * w)
-        handed = jax.vmap(lambda own, new: jnp.zeros(h * w + 1, jnp.int32).at[own].max(new))(
-            flat(labels), flat(highest)
+        padded = jnp.pad(labels, ((0, 0), (1, 1), (1, 1)))
+        rows, columns = padded[:, :, 1:-1], padded[:, 1:-1]
+        highest = jnp.maximum(
+            jnp.maximum(rows[:, :-2], rows[:, 2:]), jnp.maximum(columns[:, :, :-2], columns[:, :, 2:])
         )
-        labels = _looked_up(labels, handed)
+        highest = jnp.where(cells, jnp.maximum(labels, highest), 0)
+        flat = lambda x: x.reshape(n, h * w)
+        hand = lambda own, new: jnp.zeros(h * w + 1, jnp.int32).at[own].max(new)
+        labels = _looked_up(labels, jax.vmap(hand)(flat(labels), flat(highest)))
         return _looked_up(labels, jnp.pad(flat(labels), ((0, 0), (1, 0))))
 
     return jax.lax.fori_loop(0, (h * w).bit_length(), spread, jnp.where(cells, numbers, 0))
@@ -135,49 +140,55 @@ def connected_components(cells: Bool[Array, "h w n"]) -> Int32[Array, "h w n"]:
 
 def densest_cells(config: Presence, cells: Bool[Array, "h w n"]) -> Bool[Array, "h w n"]:
     """Of every object's cells those with the most others of its in a square of `density_cells` around them."""
-    around = window_sum(cells.astype(jnp.float32), config.density_cells)
+    return jnp.moveaxis(_densest(config, jnp.moveaxis(cells, -1, 0)), 0, -1)
+
+
+def _densest(config: Presence, cells: Bool[Array, "n h w"]) -> Bool[Array, "n h w"]:
+    around = window_sum(cells.astype(jnp.float32)[..., None], config.density_cells)[..., 0]
     around = jnp.where(cells, around, 0.0)
-    return cells & (around == jnp.max(around, axis=(0, 1), keepdims=True))
+    return cells & (around == jnp.max(around, axis=(1, 2), keepdims=True))
 
 
-def _of_components(labels: Int32[Array, "h w n"], seeds: Bool[Array, "h w n"]) -> Bool[Array, "h w n"]:
+def _of_components(labels: Int32[Array, "n h w"], seeds: Bool[Array, "n h w"]) -> Bool[Array, "n h w"]:
     """All cells of the components that have a seed."""
     total = _summed(labels, (seeds & (labels > 0)).astype(jnp.float32))
     return (_looked_up(labels, total) > 0) & (labels > 0)
 
 
 def _mean_of_components(
-    labels: Int32[Array, "h w n"], weight: Float[Array, "h w n"], values: Float[Array, "h w n"]
-) -> Float[Array, "h w n"]:
+    labels: Int32[Array, "n h w"], weight: Float[Array, "n h w"], values: Float[Array, "n h w"]
+) -> Float[Array, "n h w"]:
     """At every cell the sum of its component's values over that of its weights."""
     total, count = (_summed(labels, x) for x in (values, weight))
     return _looked_up(labels, total / jnp.maximum(count, jnp.finfo(jnp.float32).tiny))
 
 
-def _summed(labels: Int32[Array, "h w n"], values: Float[Array, "h w n"]) -> Float[Array, "n numbers"]:
-    h, w, n = labels.shape
-    columns = lambda x: jnp.moveaxis(x, -1, 0).reshape(n, h * w)
+def _summed(labels: Int32[Array, "n h w"], values: Float[Array, "n h w"]) -> Float[Array, "n numbers"]:
+    n, h, w = labels.shape
     add = lambda number, value: jnp.zeros(h * w + 1, jnp.float32).at[number].add(value)
-    return jax.vmap(add)(columns(labels), columns(values))
+    return jax.vmap(add)(labels.reshape(n, h * w), values.reshape(n, h * w))
 
 
-def _looked_up(labels: Int32[Array, "h w n"], values: Shaped[Array, "n numbers"]) -> Shaped[Array, "h w n"]:
-    return jax.vmap(lambda number, value: value[number], in_axes=(2, 0), out_axes=2)(labels, values)
+def _looked_up(labels: Int32[Array, "n h w"], values: Shaped[Array, "n numbers"]) -> Shaped[Array, "n h w"]:
+    return jax.vmap(lambda number, value: value[number])(labels, values)
 
 
-def _cell_shares(config: Presence, masks: Float[Array, "h w n"]) -> Float[Array, "rows columns n"]:
+def _cell_shares(config: Presence, masks: Bool[Array, "n h w"]) -> Float[Array, "n rows columns"]:
     """How much of each cell a mask covers."""
-    h, w, n = masks.shape
+    n, h, w = masks.shape
     c = config.cell
     assert h % c == w % c == 0, f"{h}x{w} is not a multiple of {c}"
-    return jnp.mean(masks.reshape(h // c, c, w // c, c, n), axis=(1, 3))
+    # Rows first: they are added up whole.
+    rows = jnp.sum(masks.astype(jnp.float32).reshape(n, h // c, c, w), axis=2)
+    return jnp.sum(rows.reshape(n, h // c, w // c, c), axis=3) / c**2
 
 
-def _enlarged(x: Array, factor: int) -> Array:
-    return jnp.repeat(jnp.repeat(x, factor, axis=0), factor, axis=1)
+def _enlarged(x: Shaped[Array, "n h w"], factor: int) -> Shaped[Array, "n hout wout"]:
+    return jnp.repeat(jnp.repeat(x, factor, axis=1), factor, axis=2)
 
 
 def _cleared(
-    config: Presence, probability: Float[Array, "h w n"], dropped: Bool[Array, "rows columns n"]
+    config: Presence, probability: Float[Array, "h w n"], dropped: Bool[Array, "n rows columns"]
 ) -> Float[Array, "h w n"]:
-    return jnp.where(_enlarged(dropped, config.cell), 0.0, probability)
+    clear = lambda p: jnp.where(_enlarged(dropped, config.cell)[None], 0.0, p)
+    return by_object(clear, probability[None])[0]

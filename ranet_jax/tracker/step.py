@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ranet_jax.errors import InputError
 from ranet_jax.networks import network
-from ranet_jax.nn import upsample
+from ranet_jax.nn import by_object, upsample
 from ranet_jax.nn.config import NetworkConfig
 from ranet_jax.tracker import presence
 from ranet_jax.tracker.aggregation import combined
@@ -195,11 +195,14 @@ def predict(
         hints = scores[..., None] if config.hints else None
     logits, found = net.read(knowledge.memory, seen, previous, hints)
     if scores is not None and tracker.target is not None:
-        enlarged = upsample(jnp.moveaxis(scores, 1, -1), previous.shape[1] // scores.shape[2])
-        logits = logits + tracker.target.gain * (enlarged - 0.5)
+        b, n, h, w = scores.shape
+        enlarged = upsample(scores.reshape(b * n, h, w, 1), previous.shape[1] // h)
+        offset = tracker.target.gain * (enlarged.reshape(b, n, *enlarged.shape[1:3]) - 0.5)
+        logits = by_object(lambda logit: logit + offset, logits)
     valid = knowledge.valid
     logits = combined(logits, valid, tracker.aggregation)
-    probability = jax.nn.sigmoid(logits) * valid[:, None, None].astype(jnp.float32)
+    exists = valid[:, :, None, None].astype(jnp.float32)
+    probability = by_object(lambda logit: jax.nn.sigmoid(logit) * exists, logits)
     alike = None
     if tracker.target is not None:
         assert knowledge.target is not None
@@ -220,6 +223,6 @@ def learn_predicted(net: Network, tracker: TrackerConfig, knowledge: Knowledge, 
     if tracker.target is not None and tracker.target.update:
         assert target is not None, "the tracker's configuration is not the one its state began with"
         # A pixel is the most probable object's alone.
-        alone = jnp.where(probability == jnp.max(probability, axis=-1, keepdims=True), probability, 0.0)
-        target = learn_recent(tracker.target, target, seen.maps, alone)
+        most = lambda p: jnp.where(p == jnp.max(p, axis=1, keepdims=True), p, 0.0)
+        target = learn_recent(tracker.target, target, seen.maps, by_object(most, probability))
     return Knowledge(net.write_recent(knowledge.memory, seen, probability), target)

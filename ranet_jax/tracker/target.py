@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ranet_jax.nn import adaptive_average_pool, upsample
+from ranet_jax.nn import adaptive_average_pool, by_object, symmetric_product, upsample
 from ranet_jax.nn.config import check_values
 
 Maps = tuple[Float[Array, "..."], ...]
@@ -234,7 +234,8 @@ def learn_recent(
     usual = memory.usual + config.usual_rate * (found / _positive(memory.expected) - memory.usual)
     target = _positions(_cell_targets(probability, grid))
     rival = jnp.sum(target, axis=-1, keepdims=True) - target
-    certainty = _positions(adaptive_average_pool(jnp.square(2.0 * probability - 1.0), grid))
+    certainty = by_object(lambda p: jnp.square(2.0 * p - 1.0), probability)
+    certainty = _positions(adaptive_average_pool(certainty, grid))
 
     def update(one: Any) -> tuple[NormalEquations, Float[Array, "b k"]]:
         target, rival, certainty, seen, given, recent, solution = one
@@ -330,7 +331,8 @@ def _scores(solution: Float[Array, "b n k"], x: Float[Array, "b positions k"]) -
 
 
 def _mask_shares(masks: Float[Array, "b height width n"], grid: tuple[int, int]) -> Float[Array, "b positions n"]:
-    return _positions(adaptive_average_pool((masks > 0.5).astype(jnp.float32), grid))
+    inside = by_object(lambda m: (m > 0.5).astype(jnp.float32), masks)
+    return _positions(adaptive_average_pool(inside, grid))
 
 
 def _cells(share: Float[Array, "b positions n"]) -> Float[Array, "b n"]:
@@ -362,8 +364,7 @@ def _normal_equations(
         weight = share(certainty * inside) + part * share(others) + (1.0 - part) * share(certainty * (1.0 - inside))
     weighted = x * weight[..., None]
     return NormalEquations(
-        jnp.einsum("bvpc,bvpd->bcd", weighted, x, precision="highest"),
-        jnp.einsum("bvpc,bvp->bc", weighted, target, precision="highest"),
+        symmetric_product(weighted, x), jnp.einsum("bvpc,bvp->bc", weighted, target, precision="highest")
     )
 
 

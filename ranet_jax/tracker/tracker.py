@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from ranet_jax.backbones import normalise
-from ranet_jax.nn import adaptive_average_pool
+from ranet_jax.nn import adaptive_average_pool, by_object
 from ranet_jax.nn.config import NetworkConfig
 from ranet_jax.tracker.aggregation import decide
 from ranet_jax.tracker.config import TrackerConfig
@@ -310,7 +310,8 @@ def _segmented(
     blank = _shows_nothing(tracker, frame)
     if blank is not None:
         # Of an object that is nowhere, nothing is learned.
-        prediction = prediction._replace(probability=jnp.where(blank, 0.0, prediction.probability))
+        probability = by_object(lambda p: jnp.where(blank, 0.0, p), prediction.probability)
+        prediction = prediction._replace(probability=probability)
     valid = state.knowledge.valid[0]
     knowledge = learn_predicted(net, config, state.knowledge, prediction)
     working = window.back(prediction.probability[0], state.box, geometry.letterbox.size)
@@ -331,7 +332,7 @@ def _segmented(
 
 def _presence(prediction: Prediction) -> jax.Array:
     """See `State.presence`."""
-    inside = (prediction.probability > 0.5).astype(jnp.float32)
+    inside = by_object(lambda p: (p > 0.5).astype(jnp.float32), prediction.probability)
     values = prediction.probability
     if prediction.likeness is not None:
         values = prediction.likeness
@@ -344,8 +345,13 @@ def _shows_nothing(tracker: Tracker, frame: jax.Array) -> jax.Array | None:
     presence = tracker.tracker.presence
     if presence is None:
         return None
-    values = frame.astype(jnp.float32)
-    return jnp.std(values, axis=(0, 1)).max() < presence.blank_deviation
+    h, w, c = frame.shape
+    # From one of its own colours: where the frame is of one, there is nothing to cancel.
+    values = (frame.astype(jnp.int32) - frame[:1, :1].astype(jnp.int32)).reshape(h, w * c)
+    # Down the columns, whole numbers are exact and go through wide registers; only then are colours told apart.
+    average = lambda x: jnp.sum(jnp.sum(x, axis=0).astype(jnp.float32).reshape(w, c), axis=0) / (h * w)
+    variance = average(jnp.square(values)) - jnp.square(average(values))
+    return jnp.max(variance) < presence.blank_deviation**2
 
 
 @functools.partial(jax.jit, static_argnames=("tracker",), donate_argnames=("state",))

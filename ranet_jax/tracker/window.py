@@ -259,19 +259,18 @@ def resample(
 ) -> Float[Array, "hout wout c"]:
     """Bilinear values at the positions `rows` x `columns`; what lies outside the array counts as zero."""
 
-    def along(x: jax.Array, position: jax.Array, axis: int) -> jax.Array:
-        n = x.shape[axis]
+    def along(x: jax.Array, position: jax.Array) -> jax.Array:
+        n = x.shape[0]
         low = jnp.floor(position)
         total = jnp.zeros((), x.dtype)
         for index, weight in ((low, 1 - (position - low)), (low + 1, position - low)):
             inside = (index >= 0) & (index < n)
-            taken = jnp.take(x, jnp.clip(index, 0, n - 1).astype(jnp.int32), axis=axis)
-            shape = [1] * x.ndim
-            shape[axis] = -1
-            total = total + taken * jnp.where(inside, weight, 0.0).reshape(shape)
+            taken = jnp.take(x, jnp.clip(index, 0, n - 1).astype(jnp.int32), axis=0, mode="clip")
+            total = total + taken * jnp.where(inside, weight, 0.0)[:, None, None]
         return total
 
-    return along(along(x, rows, 0), columns, 1)
+    # Columns are taken where they are rows: a gather copies what lies together, and picks single values otherwise.
+    return jnp.swapaxes(along(jnp.swapaxes(along(x, rows), 0, 1), columns), 0, 1)
 
 
 def _half_pixel(start: jax.Array, stop: jax.Array, size: int) -> jax.Array:
@@ -295,4 +294,6 @@ def _resampled_back(
     values: Float[Array, "hi wi n"], box: Box, frame_size: Size, positions: Callable[..., jax.Array]
 ) -> Float[Array, "h w n"]:
     h, w = values.shape[:2]
-    return resample(values, positions(box[0], box[2], h, frame_size[0]), positions(box[1], box[3], w, frame_size[1]))
+    rows, columns = positions(box[0], box[2], h, frame_size[0]), positions(box[1], box[3], w, frame_size[1])
+    # Columns first: what is gathered last is then what is handed out, and no axes have to be exchanged there.
+    return jnp.swapaxes(resample(jnp.swapaxes(values, 0, 1), columns, rows), 0, 1)

@@ -18,6 +18,7 @@ from ranet_jax.nn import (
     instance_norm,
     l2_normalise,
     max_pool_2x2,
+    symmetric_product,
     upsample,
     window_sum,
 )
@@ -64,6 +65,8 @@ def test_upsample_follows_its_convention(rng, size, factor, align_corners):
     x = array(rng, 2, *size, 3)
     expected = reference_upsample(np.asarray(x, np.float64), factor, align_corners)
     np.testing.assert_allclose(upsample(x, factor, align_corners=align_corners), expected, atol=1e-5)
+    single = upsample(x[..., :1], factor, align_corners=align_corners)
+    np.testing.assert_allclose(single, expected[..., :1], atol=1e-5)
 
 
 def test_upsample_by_one_is_the_identity(rng):
@@ -78,7 +81,10 @@ def test_adaptive_pooling_covers_floor_to_ceil(size, cells):
     spans = [(i * size // cells, -(-(i + 1) * size // cells)) for i in range(cells)]
     average = np.stack([x[:, start:stop].mean(1) for start, stop in spans], axis=1)
     maximum = np.stack([x[:, start:stop].max(1) for start, stop in spans], axis=1)
-    np.testing.assert_allclose(adaptive_average_pool(jnp.asarray(x), (cells, 3)), average, atol=1e-5)
+    # Few channels and many are not pooled in the same way.
+    for times in (1, 8):
+        pooled = adaptive_average_pool(jnp.tile(jnp.asarray(x), times), (cells, 3))
+        np.testing.assert_allclose(pooled, np.tile(average, times), atol=1e-5)
     np.testing.assert_array_equal(adaptive_max_pool(jnp.asarray(x), (cells, 3)), maximum)
 
 
@@ -193,3 +199,30 @@ def test_a_convolution_s_written_gradient_is_the_derived_one(rng, kernel_size, s
         )(x, kernel)
         for written, derived in zip(gradient(convolve), gradient(_convolution), strict=True):
             np.testing.assert_allclose(written, derived, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("width", "channels"), [(8, 48), (11, 65)])
+def test_a_convolution_of_many_channels_is_the_direct_one(rng, width, channels):
+    """Along rows of whole tiles and not, of channels that are filled up and not."""
+    from ranet_jax.nn.cpu import _convolution, convolve
+    from ranet_jax.nn.winograd import worthwhile
+
+    x, kernel = array(rng, 2, 5, width, channels), array(rng, 3, 3, channels, 32) / np.sqrt(9 * channels)
+    assert worthwhile(x, kernel, 1, 1)
+    assert not worthwhile(x.astype(jnp.bfloat16), kernel, 1, 1), "three digits are too few for its sums"
+    np.testing.assert_allclose(convolve(x, kernel, 1, 1), _convolution(x, kernel, 1, 1), atol=5e-5)
+
+
+def test_a_symmetric_product_is_all_of_it(rng):
+    x, weight = array(rng, 2, 3, 20, 13), array(rng, 2, 3, 20, 1)
+    expected = np.einsum("bvpc,bvpd->bcd", *(np.asarray(a, np.float64) for a in (x * weight, x)))
+    np.testing.assert_allclose(symmetric_product(x * weight, x), expected, atol=1e-4)
+
+
+def test_efficientnet_s_stem_pads_as_tensorflow_does(rng):
+    from ranet_jax.backbones.efficientnet import stem_convolution
+
+    x, kernel = array(rng, 2, 6, 10, 3), array(rng, 3, 3, 3, 4)
+    numbers = ("NHWC", "HWIO", "NHWC")
+    expected = jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=numbers)
+    np.testing.assert_allclose(stem_convolution(x, kernel, jnp.float32), expected, atol=1e-5)
