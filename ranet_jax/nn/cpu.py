@@ -14,8 +14,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ranet_jax.nn.winograd import tiled_convolution, worthwhile
-
 _NUMBERS = ("NHWC", "HWIO", "NHWC")
 CHANNEL_STEP = 4
 """Input channels that XLA's convolutions read at once on a CPU (last seen needed with JAX 0.10.2)."""
@@ -45,7 +43,7 @@ def _forward_convolution(x: Any, kernel: Any, stride: int, dilation: int) -> jax
     plain = lambda x, kernel: _convolution(x, kernel, stride, dilation)
     *_, c, d = kernel.shape
     single = d == 1 and stride == 1
-    if not single and (c < CHANNEL_STEP or c % CHANNEL_STEP == 0) and not worthwhile(x, kernel, stride, dilation):
+    if not single and (c < CHANNEL_STEP or c % CHANNEL_STEP == 0):
         return plain(x, kernel)
     on_cpu = lambda x, kernel: _convolution_on_cpu(x, kernel, stride, dilation)
     return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=plain)
@@ -56,8 +54,6 @@ def _convolution_on_cpu(x: Any, kernel: Any, stride: int, dilation: int) -> jax.
         return _single_output(x, kernel, dilation)
     if kernel.shape[2] >= CHANNEL_STEP:
         x, kernel = _filled(x, 3), _filled(kernel, 2)
-    if worthwhile(x, kernel, stride, dilation):
-        return tiled_convolution(x, kernel)
     return _convolution(x, kernel, stride, dilation)
 
 
