@@ -10,6 +10,7 @@ import pytest
 from ranet_jax.errors import InputError
 from ranet_jax.networks import MRNetConfig, RANetConfig
 from ranet_jax.tracker import AspectBox, Presence, Target, Tracker, TrackerConfig, WholeFrame, compiled_steps
+from ranet_jax.tracker.objects import check_frame_size
 from ranet_jax.tracker.references import orphans, place_for, reference_bucket
 from ranet_jax.tracker.window import Letterbox
 from ranet_jax.training.rollout import Clip, Objective, rollout
@@ -277,7 +278,7 @@ def test_wrong_inputs_are_named():
     frame, labels = np.zeros((48, 80, 3), np.uint8), np.zeros((48, 80), np.uint8)
     for size in ([48, 80], (48,), (48, 0), (48.0, 80)):
         with pytest.raises(InputError, match=r"a frame size is a tuple \(height, width\) of pixels, and this is "):
-            Tracker(config, how, size)
+            check_frame_size(size)
     with pytest.raises(InputError, match="mask is empty"):
         tracker.init({}, frame, labels)
     with pytest.raises(InputError, match="mask is 81x48 pixels and the video 80x48"):
