@@ -30,6 +30,9 @@ CASES_OF_A_PROCESS = 100
 """Compiled programs pile up: a new process starts after so many."""
 _READY = "ready"
 HOWS = ("flip", "cut", "empty", "swap")
+OF_LIBRARIES = ("Corrupt JPEG data", "Premature end of JPEG file", "libpng warning", "libpng error")
+"""How lines begin that libjpeg and libpng write past Python, from the threads that read training data; one of ours is to
+stand beside them."""
 
 
 class Result(NamedTuple):
@@ -207,7 +210,7 @@ def _captured(errors: pathlib.Path, output: pathlib.Path) -> Iterator[None]:
 
 def _judge(code: int, said: str, out: pathlib.Path) -> str:
     """What is wrong with the way in which a command ended."""
-    lines = [line for line in said.splitlines() if line.strip()]
+    lines = [line for line in said.splitlines() if line.strip() and not line.startswith(OF_LIBRARIES)]
     if "Traceback (most recent call last)" in said:
         return f"traceback: {lines[-1][:300]}"
     if code not in (0, 2):
