@@ -23,12 +23,11 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import av
 import cv2
 import numpy as np
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from ranet_jax.commands.common import Parser, run
@@ -46,20 +45,17 @@ PATIENCE = 3600.0
 class Server:
     """`ranet-jax studio` on one video, and one page of it that may change things."""
 
-    def __init__(self, video: pathlib.Path, folder: pathlib.Path, checkpoint: str | None):
-        command = [sys.executable, "-m", "ranet_jax.cli", "studio", str(video), "--out", str(folder / "project")]
-        command += ["--no-browser", *(["--checkpoint", checkpoint] if checkpoint else [])]
-        environment = os.environ | {"XDG_DATA_HOME": str(folder)}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        assert self.process.stdout is not None
-        found = re.search(r"http://\S+", self.process.stdout.readline())
-        if found is None:
-            raise RuntimeError("the studio did not start")
-        address = urlsplit(found[0])
-        self._path, self._origin = address.path, Origin(f"http://{address.netloc}")
-        self._connection = http.client.HTTPConnection(address.netloc, timeout=PATIENCE)
-        live = f"ws://{address.netloc}{address.path}api/live"
-        self._socket = connect(live, origin=self._origin, max_size=None)
+    def __init__(self, pid: int, path: str, connection: http.client.HTTPConnection, socket: ClientConnection):
+        """Waits for the studio's greeting.
+
+        Args:
+            pid: of its process.
+            path: of its address, with the token.
+            connection: for requests.
+            socket: for what it tells the page.
+        """
+        self._pid, self._path, self._connection, self._socket = pid, path, connection, socket
+        self._origin = f"http://{connection.host}:{connection.port}"
         self._page = self.message("hello")["page"]
 
     def message(self, *kinds: str) -> dict[str, Any]:
@@ -91,26 +87,33 @@ class Server:
     def resident(self) -> float:
         """MiB of memory that the process holds; 0 where the system does not tell."""
         with contextlib.suppress(OSError):
-            found = re.search(r"VmRSS:\s+(\d+) kB", pathlib.Path(f"/proc/{self.process.pid}/status").read_text())
+            found = re.search(r"VmRSS:\s+(\d+) kB", pathlib.Path(f"/proc/{self._pid}/status").read_text())
             return int(found[1]) / 1024 if found else 0.0
         return 0.0
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._socket.close()
-        self.process.terminate()
-        self.process.wait()
 
 
 @contextlib.contextmanager
 def served(video: pathlib.Path, checkpoint: str | None) -> Iterator[Server]:
-    """A server with a project of its own, for as long as the block lasts."""
-    with tempfile.TemporaryDirectory() as folder:
-        server = Server(video, pathlib.Path(folder), checkpoint)
-        try:
-            yield server
-        finally:
-            server.close()
+    """A server with a project of its own, for as long as the block lasts.
+
+    Raises:
+        RuntimeError: the studio did not start.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        command = [sys.executable, "-m", "ranet_jax.cli", "studio", str(video), "--out", f"{folder}/project"]
+        command += ["--no-browser", *(["--checkpoint", checkpoint] if checkpoint else [])]
+        environment = os.environ | {"XDG_DATA_HOME": folder}
+        process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment))
+        stack.callback(process.terminate)
+        assert process.stdout is not None
+        found = re.search(r"http://(\S+?)(/\S+)", process.stdout.readline())
+        if found is None:
+            raise RuntimeError("the studio did not start")
+        host, path = found.groups()
+        connection = stack.enter_context(contextlib.closing(http.client.HTTPConnection(host, timeout=PATIENCE)))
+        live = connect(f"ws://{host}{path}api/live", origin=Origin(f"http://{host}"), max_size=None)
+        yield Server(process.pid, path, connection, stack.enter_context(live))
 
 
 def make_video(path: pathlib.Path, frames: int, size: tuple[int, int]) -> np.ndarray:

@@ -136,7 +136,7 @@ def test_a_frame_that_is_not_shown_yet_cannot_be_drawn_on(driver):
     driver.add_object()
     page, held = driver.page, []
     page.keyboard.press("b")
-    page.route("**/api/frame/1", held.append)
+    page.route("**/api/frame/1", lambda route: held.append(route))
     page.keyboard.press("ArrowRight")
     driver.until("s.frame === 1")
     driver.drag((20, 20), (60, 20))
