@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 
+from ranet_jax.compilation import KeptFunctions
 from ranet_jax.networks import RANetConfig
 from ranet_jax.runtime import ready
 from ranet_jax.runtime.ready import ReadyTracker
@@ -59,7 +60,7 @@ def test_a_later_run_finds_what_an_earlier_one_compiled(checkpoint, tmp_path):
     assert [path.stat().st_ino for path in sorted(kept.iterdir())] == before, "nothing was written again"
 
 
-class Everything:
+class Everything(KeptFunctions):
     """A place where every function is kept: it takes down what was asked for."""
 
     def __init__(self):
