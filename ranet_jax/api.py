@@ -18,12 +18,13 @@ def load(name_or_path: PathLike = "lite") -> Model:
     """Opens a model.
 
     Args:
-        name_or_path: "lite" or "mrnet-lite", which come with the package, or a checkpoint folder.
+        name_or_path: "lite" or "mrnet-lite", which come with the package, or a checkpoint: a folder, or a file
+            "NAME.safetensors".
 
     Raises:
         InputError: there is no such checkpoint, or it is damaged.
 
-    Example:
+    Examples:
         >>> model = load("lite")
         >>> model.config.TITLE, model.tracker.aggregation
         ('RANet', 'hard')
@@ -32,12 +33,12 @@ def load(name_or_path: PathLike = "lite") -> Model:
 
 
 def save(path: PathLike, model: Model) -> None:
-    """Writes a model as a checkpoint folder, which `load` opens.
+    """Writes a model as a checkpoint, which `load` opens: a folder, or one file if `path` ends in ".safetensors".
 
     Raises:
-        InputError: the folder cannot be written, or holds something else.
+        InputError: it cannot be written, or something else lies there.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save(f"{folder}/mine", load("lite"))
@@ -74,7 +75,7 @@ def segment(
     Raises:
         InputError: an input is missing or does not fit, or an output would replace something.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile, ranet_jax
         >>> demo = pathlib.Path(ranet_jax.__file__).parent / "demo"
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -103,7 +104,7 @@ def evaluate(prediction: PathLike, truth: PathLike, *, void: bool = False) -> Da
     Raises:
         InputError: masks are missing, or do not fit.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile
         >>> import numpy as np
         >>> from ranet_jax.io.masks import write_label_map

@@ -19,12 +19,13 @@ import numpy as np
 
 from ranet_jax.errors import InputError
 from ranet_jax.io.digests import digests
-from ranet_jax.io.tensors import write_tensors
+from ranet_jax.io.tensors import digest_of_tensors, write_tensors
 from ranet_jax.networks import NetworkConfig, config_from_dict, network
 from ranet_jax.stored import (
     ARRAYS,
     DEFAULTS,
     EMBEDDED,
+    FILE_SUFFIX,
     FORMAT,
     VARIABLES,
     StoredCheckpoint,
@@ -34,6 +35,7 @@ from ranet_jax.stored import (
     read_chosen,
     read_description,
     read_stored,
+    write_file,
 )
 from ranet_jax.tracker import Tracker, TrackerConfig
 from ranet_jax.tracker.step import check_hints
@@ -89,7 +91,7 @@ class Checkpoint(NamedTuple):
         Raises:
             InputError: a frame or a mask is of another type or size, or there are more than 16 objects.
 
-        Example:
+        Examples:
             >>> frames = np.zeros((3, 48, 80, 3), np.uint8)
             >>> mask = np.zeros((48, 80), np.uint8)
             >>> mask[10:30, 20:50] = 1
@@ -100,7 +102,6 @@ class Checkpoint(NamedTuple):
             (48, 80) uint8
         """
         given = masks if isinstance(masks, Mapping) else {0: masks}
-        later = {int(value) for labels in given.values() for value in np.unique(labels)} - {0}
         variables, state, tracker = jax.device_put(self.variables), None, None
         for number, frame in enumerate(frames):
             if tracker is None:
@@ -111,7 +112,7 @@ class Checkpoint(NamedTuple):
                     state, label_map, _ = tracker.step(variables, state, frame)
             elif state is None:
                 label_map = given[number]
-                state = tracker.init(variables, frame, label_map, objects=sorted(later), references=len(given))
+                state = tracker.init(variables, frame, label_map)
             else:
                 state, label_map, _ = tracker.annotate(variables, state, frame, given[number])
             yield np.asarray(label_map)
@@ -155,10 +156,10 @@ def save_checkpoint(
     card: dict[str, Any] | None = None,
     dtype: Any = np.float32,
 ) -> None:
-    """Writes a checkpoint folder; it appears, or replaces an older one, only when it is whole.
+    """Writes a checkpoint; it appears, or replaces an older one, only when it is whole.
 
     Args:
-        path: the folder.
+        path: of a folder; or of one file, if it ends in ".safetensors".
         config: of the network.
         tracker: how it is made to track.
         variables: its variables, arrays of JAX or NumPy.
@@ -166,9 +167,26 @@ def save_checkpoint(
         dtype: stored dtype of every array; bfloat16 halves the size and loads as float32 again.
 
     Raises:
-        InputError: the folder cannot be written, or holds something that is not a checkpoint.
+        InputError: it cannot be written, or something that is no checkpoint lies there.
     """
     path = pathlib.Path(path)
+    arrays = jax.tree.map(lambda x: np.asarray(x).astype(dtype), dict(variables))
+    description = {
+        "format": FORMAT,
+        "model": config.NETWORK,
+        "config": config.to_dict(),
+        "tracker": tracker.to_dict(),
+        "card": card or {},
+        "fits": None if _misfits(config, arrays) else _config_digest(config),
+    }
+    if path.suffix == FILE_SUFFIX:
+        flat = flat_names(arrays)
+        write_file(path, _signed({**description, "arrays": digest_of_tensors(flat)}), flat)
+    else:
+        _write_folder(path, description, flat_names(arrays))
+
+
+def _write_folder(path: pathlib.Path, description: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     if path.exists() and not (path / "config.json").is_file():
         raise InputError(f"{path}: exists and is not a checkpoint; choose another folder")
     try:
@@ -178,18 +196,9 @@ def save_checkpoint(
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to") from error
     try:
         whole = temporary / "checkpoint"
-        arrays = jax.tree.map(lambda x: np.asarray(x).astype(dtype), dict(variables))
         (whole / ARRAYS).mkdir(parents=True)
-        write_tensors(whole / ARRAYS / VARIABLES, flat_names(arrays))
-        description = {
-            "format": FORMAT,
-            "model": config.NETWORK,
-            "config": config.to_dict(),
-            "tracker": tracker.to_dict(),
-            "card": card or {},
-            "files": digests(whole / ARRAYS),
-            "fits": None if _misfits(config, arrays) else _config_digest(config),
-        }
+        write_tensors(whole / ARRAYS / VARIABLES, arrays)
+        description = _signed({**description, "files": digests(whole / ARRAYS)})
         (whole / "config.json").write_text(json.dumps(description, indent=2) + "\n")
         if path.exists():
             # A folder cannot be replaced in one step: the old one makes way whole, and goes with the temporary one.
@@ -211,7 +220,7 @@ def open_checkpoint(name_or_path: str | None, model: str | None) -> Checkpoint:
 
 
 def load_checkpoint(name_or_path: str | os.PathLike[str]) -> Checkpoint:
-    """Opens a checkpoint by the name of an embedded one, or by its folder.
+    """Opens a checkpoint by the name of an embedded one, by its folder, or by its file.
 
     Raises:
         InputError: there is no such checkpoint; it is cut off or damaged; its config does not fit its arrays.
@@ -225,12 +234,12 @@ def checkpoint_of(stored: StoredCheckpoint) -> Checkpoint:
     Raises:
         InputError: its config has unknown fields or wrong values, or does not fit its arrays.
     """
-    config, tracker, fits = _configs(stored.description)
+    config, tracker, fits = _configs(stored.path, stored.description)
     variables = nested(stored.variables)
     # What was compared when it was saved is not compared again: tracing the network takes seconds.
     if fits != _config_digest(config) and (wrong := _misfits(config, variables)):
         raise InputError(
-            f"{stored.path}: config.json does not fit the arrays ({len(wrong)} differ, the first is {wrong[0]});"
+            f"{stored.path}: the config does not fit the arrays ({len(wrong)} differ, the first is {wrong[0]});"
             " restore the config the weights were saved with"
         )
     return Checkpoint(stored.name, config, tracker, variables, stored.card)
@@ -245,25 +254,44 @@ def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         InputError: there is no such checkpoint, or its description is damaged.
     """
-    _, description = read_description(name_or_path)
-    _configs(description)
+    path, description = read_description(name_or_path)
+    _configs(path, description)
     card: dict[str, Any] = description.get("card", {})
     return card
 
 
-def _configs(description: dict[str, Any]) -> tuple[NetworkConfig, TrackerConfig, str | None]:
-    """Both configs of a description, and the digest of the config that fits the arrays."""
+def _configs(path: pathlib.Path, description: dict[str, Any]) -> tuple[NetworkConfig, TrackerConfig, str | None]:
+    """Both configs of a checkpoint's description, and the digest of the config that fits the arrays."""
+    changed = "digest" in description and description["digest"] != _description_digest(description)
     if description["format"] == 1:
         description = upgraded(description)
     config = config_from_dict(description["model"], description["config"])
     tracker = TrackerConfig.from_dict(description["tracker"])
     check_hints(config, tracker)
+    if changed:  # last: what is wrong with a field says more
+        raise InputError(
+            f"{path if path.is_file() else path / 'config.json'}: damaged, or changed since it was saved: copy it"
+            ' again, or take out its entry "digest" if the change is meant'
+        )
     return config, tracker, description.get("fits")
 
 
 def _config_digest(config: NetworkConfig) -> str:
     """SHA-256 of a config's network and fields."""
-    return hashlib.sha256(json.dumps([config.NETWORK, config.to_dict()], sort_keys=True).encode()).hexdigest()
+    return _json_digest([config.NETWORK, config.to_dict()])
+
+
+def _signed(description: dict[str, Any]) -> dict[str, Any]:
+    return {**description, "digest": _description_digest(description)}
+
+
+def _description_digest(description: dict[str, Any]) -> str:
+    """SHA-256 of what config.json holds beside its own digest."""
+    return _json_digest({name: value for name, value in description.items() if name != "digest"})
+
+
+def _json_digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _misfits(config: NetworkConfig, variables: Any) -> list[str]:

@@ -1,5 +1,6 @@
 """Settings every test runs under: strict dtypes and ranks, four CPU devices, shapes checked at run time."""
 
+import gc
 import os
 import pathlib
 from collections.abc import Callable, Iterator
@@ -35,9 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("compiled"))
     os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2 * 1024**3)
     jax.config.update("jax_enable_compilation_cache", False)
-    if config.option.markexpr == "not slow" and jax.__version_info__ < (0, 11, 1):
-        # XLA's older way from fusions to code compiles in half the time. All tests together use what users use. Later
-        # releases have no such flag, and end a process that sets it.
+    if jax.__version_info__ < (0, 11, 1):
+        # XLA's older way from fusions to code compiles in a fraction of the time. Later releases have no such flag, and
+        # end a process that sets it.
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 
 
@@ -66,6 +67,19 @@ def optimized() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_programs() -> Iterator[None]:
+    """Lets go of compiled programs between files, once there are many: Linux allows a process 65,530 mappings.
+
+    Each program takes about ten; the compiler crashes where there are none left, after some thousand programs.
+    """
+    yield
+    mappings = pathlib.Path("/proc/self/maps")
+    if mappings.exists() and mappings.read_bytes().count(b"\n") > 8000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import cv2
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from ranet_jax.commands import segment as segment_command
 from ranet_jax.io.masks import read_label_map, write_label_map
 from ranet_jax.networks import MRNetConfig, RANetConfig
 from ranet_jax.tracker import TrackerConfig
-from ranet_jax.weights import initial_variables, save_checkpoint
+from ranet_jax.weights import initial_variables, load_checkpoint, save_checkpoint
 
 SIZE = (48, 80)
 HOW = TrackerConfig.lite()
@@ -161,7 +162,7 @@ def test_segment_and_info_take_either_network(video, network, mask_ranking_netwo
     expect_one_line(capsys, segment(video, mask_ranking_network, "--model", "ranet"), "is of mrnet, not of ranet")
     expect_one_line(capsys, segment(video, mask_ranking_network, "--online-steps", "3"), "online learning is RANet's")
     target = video.parent / "net.pth"
-    expect_one_line(capsys, cli.main(["convert", str(mask_ranking_network), str(target), "--reverse"]), "not of ranet")
+    expect_one_line(capsys, cli.main(["convert", str(mask_ranking_network), str(target)]), "not of ranet")
     assert not target.exists()
 
 
@@ -255,6 +256,21 @@ def test_convert_refuses_what_is_no_checkpoint(tmp_path, capsys):
     (tmp_path / "net.pth").write_bytes(b"not a checkpoint")
     expect_one_line(capsys, cli.main(["convert", str(tmp_path / "net.pth"), str(tmp_path / "net")]), "net.pth")
     assert not (tmp_path / "net").exists()
+
+
+def test_convert_writes_a_checkpoint_as_one_file_and_back(tmp_path, network, capsys):
+    file, folder = tmp_path / "net.safetensors", tmp_path / "net"
+    assert cli.main(["convert", str(network), str(file)]) == 0
+    assert cli.main(["convert", str(file), str(folder)]) == 0
+    capsys.readouterr()
+    for path in (file, folder):
+        opened, expected = load_checkpoint(path), load_checkpoint(network)
+        assert (opened.config, opened.tracker, opened.card) == (expected.config, expected.tracker, expected.card)
+        jax.tree.map(np.testing.assert_array_equal, opened.variables, expected.variables)
+    expect_one_line(capsys, cli.main(["convert", str(file), str(file)]), "the target is the checkpoint")
+    expect_one_line(capsys, cli.main(["convert", str(file), str(tmp_path / "n.pth")]), "are of another network than")
+    expect_one_line(capsys, cli.main(["convert", "a.pth", str(tmp_path / "b.pth")]), "give a folder or a .safetensors")
+    assert not (tmp_path / "n.pth").exists()
 
 
 def test_info_shows_versions_devices_and_parameters(network, capsys):

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# What `train`, `convert`, `studio` and `dev` bring and the core may not need. flax itself brings optax.
+# What `train`, `studio` and `dev` bring and the core may not need, and PyTorch. flax itself brings optax.
 EXTRAS = (
     *("starlette", "uvicorn", "websockets"),
     *("torch", "grain", "tensorflow_datasets", "tensorboardX", "array_record", "matplotlib", "ml_collections"),
@@ -47,4 +47,4 @@ def test_extras_are_declared_as_such():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     core = " ".join(project["dependencies"])
     assert not any(name.replace("_", "-") in core for name in ("torch", "grain", "tensorflow-datasets"))
-    assert set(project["optional-dependencies"]) == {"train", "convert", "studio", "dev"}
+    assert set(project["optional-dependencies"]) == {"train", "studio", "docs", "dev"}

@@ -10,14 +10,14 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 STAIRCASE = (
     {"errors"},
-    {"nn", "io"},
+    {"nn", "io", "devices"},
     # A checkpoint as it lies on disk: no network has to be imported to read it.
     {"stored"},
     {"backbones"},
     {"ranet", "mrnet"},
     {"networks"},
-    # What converts released weights knows the networks, and nothing of tracking.
-    {"tracker", "convert"},
+    # What converts released weights, or makes masks of clicks, knows the networks, and nothing of tracking.
+    {"tracker", "convert", "clicks"},
     # A checkpoint holds a network and how it tracks.
     {"upgrade"},
     {"weights"},

@@ -16,6 +16,7 @@ from ranet_jax import weights
 from ranet_jax.backbones.efficientnet import STAGES, InvertedResidual
 from ranet_jax.errors import InputError
 from ranet_jax.io.digests import digests
+from ranet_jax.io.tensors import read_metadata, write_tensors
 from ranet_jax.networks import MRNetConfig, RANetConfig
 from ranet_jax.tracker import AspectBox, Presence, ReleasedBox, Target, Tracker, TrackerConfig, WholeFrame
 from ranet_jax.upgrade import upgraded
@@ -26,6 +27,7 @@ from ranet_jax.weights import (
     initial_variables,
     load_checkpoint,
     open_checkpoint,
+    read_card,
     save_checkpoint,
 )
 
@@ -71,6 +73,34 @@ def test_a_checkpoint_is_replaced_but_another_folder_is_not(tmp_path, variables)
         save_checkpoint(tmp_path / "photos", CONFIG, HOW, variables)
 
 
+def test_a_checkpoint_can_be_one_file(tmp_path, variables):
+    path = tmp_path / "net.safetensors"
+    how = dataclasses.replace(HOW, window=AspectBox(scale=1.75))
+    transposed = jax.tree.map(lambda x: np.asfortranarray(x), variables)
+    save_checkpoint(path, CONFIG, how, transposed, card={"licence": "CC BY 4.0"})
+    checkpoint = load_checkpoint(path)
+    assert (checkpoint.config, checkpoint.tracker) == (CONFIG, how)
+    assert read_card(path) == checkpoint.card == {"licence": "CC BY 4.0"}
+    jax.tree.map(np.testing.assert_array_equal, checkpoint.variables, variables)
+    metadata = read_metadata(path)
+    assert json.loads(metadata["ranet_jax.config"])["kept_maps"] == 16
+    assert json.loads(metadata["ranet_jax.tracker"]) == json.loads(json.dumps(how.to_dict()))
+    whole = path.read_bytes()
+    save_checkpoint(path, CONFIG, how, variables, card={"licence": "CC BY 4.0"})
+    assert path.read_bytes() == whole
+    path.write_bytes(whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:])
+    with pytest.raises(InputError, match=r"net.safetensors: the checkpoint is damaged \(its arrays were changed\)"):
+        load_checkpoint(path)
+    path.write_bytes(whole[:-100])
+    with pytest.raises(InputError, match=r"net.safetensors: damaged, cut off"):
+        load_checkpoint(path)
+    write_tensors(path, {"a": np.zeros(3, np.float32)}, {"format": "pt"})
+    with pytest.raises(InputError, match="without a configuration of ranet-jax"):
+        load_checkpoint(path)
+    with pytest.raises(InputError, match="exists and is not a checkpoint, so it is kept"):
+        save_checkpoint(path, CONFIG, how, variables)
+
+
 @pytest.fixture
 def saved(tmp_path, variables):
     save_checkpoint(tmp_path / "net", CONFIG, HOW, variables)
@@ -94,7 +124,22 @@ def test_missing_arrays_are_named(saved):
 def edit_config(folder, part="config", **changes):
     description = json.loads((folder / "config.json").read_text())
     description[part] |= changes
+    del description["digest"]
     (folder / "config.json").write_text(json.dumps(description))
+
+
+def test_a_config_that_was_changed_by_chance_is_not_believed(saved):
+    """What else would tell 0.5 from 0.4: the arrays have digests, and a card no meaning here."""
+    file = saved / "config.json"
+    text = file.read_text()
+    assert '"likeness": 0.5' in text
+    file.write_text(text.replace('"likeness": 0.5', '"likeness": 0.4'))
+    with pytest.raises(InputError, match=r'config\.json: damaged, or changed .* "digest" if the change is meant'):
+        load_checkpoint(saved)
+    with pytest.raises(InputError, match="damaged, or changed"):
+        read_card(saved)
+    edit_config(saved, "tracker", feedback="labels")
+    assert load_checkpoint(saved).tracker.presence.likeness == 0.4, "without a digest it is meant"
 
 
 def test_a_misspelt_config_field_is_named(saved):
@@ -176,6 +221,7 @@ def with_orbax_arrays(folder, variables, stored_format):
     with ocp.PyTreeCheckpointer() as checkpointer:
         checkpointer.save((folder / "arrays").absolute(), jax.tree.map(lambda x: x.astype(np.float16), variables))
     description = json.loads((folder / "config.json").read_text())
+    del description["digest"]
     changes = {"format": stored_format, "files": digests(folder / "arrays")}
     (folder / "config.json").write_text(json.dumps(description | changes))
 

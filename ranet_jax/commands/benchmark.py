@@ -5,6 +5,7 @@ import argparse
 from ranet_jax.commands.common import (
     AddCommand,
     add_cache_option,
+    add_device_option,
     add_network_options,
     frame_size,
     use_cache,
@@ -25,13 +26,16 @@ def add_parser(add: AddCommand) -> None:
     )
     parser.add_argument("--repeats", type=whole_number, default=15, metavar="N", help="timed steps (default 15)")
     parser.add_argument("--video", action="store_true", help="also the embedded clip, with decoding and writing")
+    add_device_option(parser)
     add_cache_option(parser)
 
 
 def _benchmark(options: argparse.Namespace) -> None:
+    from ranet_jax.devices import use_device
     from ranet_jax.evaluation import tracking_speed
     from ranet_jax.weights import open_checkpoint
 
+    use_device(options.device)
     use_cache(options)
     checkpoint = open_checkpoint(options.checkpoint, options.model)
     tracking_speed.print_steps(checkpoint, options.objects, options.repeats, frame_size=options.size)

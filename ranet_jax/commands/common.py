@@ -65,7 +65,9 @@ def run(program: Callable[[], int | None], *, debug: bool) -> int:
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that name a network, which `ranet_jax.weights.open_checkpoint` understands."""
     parser.add_argument("--model", choices=("ranet", "mrnet"), help="which network's shipped weights (default ranet)")
-    parser.add_argument("--checkpoint", help="embedded name or checkpoint folder (default: the shipped network)")
+    parser.add_argument(
+        "--checkpoint", help="embedded name, checkpoint folder or .safetensors file (default: the shipped network)"
+    )
 
 
 def add_online_options(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +85,15 @@ def add_online_options(parser: argparse.ArgumentParser) -> None:
         default=ONLINE_LEARNING_RATE,
         metavar="RATE",
         help=f"of these steps (default {ONLINE_LEARNING_RATE:g}, the paper's)",
+    )
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that `ranet_jax.devices.use_device` reads."""
+    parser.add_argument(
+        "--device",
+        metavar="cpu|gpu|tpu[:N]",
+        help="what computes (default: what JAX finds first: an accelerator, or the CPU)",
     )
 
 

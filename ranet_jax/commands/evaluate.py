@@ -137,9 +137,11 @@ def _track(options: argparse.Namespace, tree: "DavisTree", named: Sequence[str] 
     import jax
     import rich.console
 
+    from ranet_jax.devices import use_device
     from ranet_jax.evaluation.tracking import track_split
     from ranet_jax.weights import open_checkpoint
 
+    use_device()
     chosen = choose_sequences(tree, options.split, named)
     console = rich.console.Console(stderr=True)
     use_cache(options)

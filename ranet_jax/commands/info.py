@@ -12,6 +12,8 @@ def add_parser(add: AddCommand) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
+    from ranet_jax.devices import use_device
     from ranet_jax.info import describe
 
+    use_device()
     print(describe(options.checkpoint, options.model))

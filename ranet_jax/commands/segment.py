@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 import pathlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ranet_jax.commands.common import (
     AddCommand,
     add_cache_option,
+    add_device_option,
     add_network_options,
     add_online_options,
     count,
@@ -22,7 +24,8 @@ from ranet_jax.errors import InputError
 if TYPE_CHECKING:  # at run time the command imports what it needs, when it needs it
     import rich.console
 
-    from ranet_jax.runtime.segment import Outputs, Progress, SegmentReport, TrackerFactory
+    from ranet_jax.clicks.marks import Mark
+    from ranet_jax.runtime.segment import AddObjects, Outputs, Progress, SegmentReport, TrackerFactory
     from ranet_jax.runtime.stream import Tracker
 
 
@@ -38,6 +41,17 @@ def add_parser(add: AddCommand) -> None:
         metavar="FILE|NUMBER=FILE|FOLDER",
         help="mask of the first frame, of frame NUMBER (from 0), or masks named like frames; may be given again",
     )
+    parser.add_argument(
+        "--point",
+        dest="marks",
+        action="append",
+        type=_point,
+        metavar="X,Y",
+        help="an object of the first frame, by a point",
+    )
+    parser.add_argument(
+        "--box", dest="marks", action="append", type=_box, metavar="X,Y,W,H", help="the same, by a box around it"
+    )
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for the palette PNGs")
     parser.add_argument("--overwrite", action="store_true", help="results that lie in --out may go")
     parser.add_argument(
@@ -48,8 +62,8 @@ def add_parser(add: AddCommand) -> None:
         "--format",
         action="append",
         default=[],
-        choices=("coco-json", "npz", "youtube-vos-zip"),
-        help="also one file of all masks, in --out; may be given again",
+        choices=("coco-json", "npz", "youtube-vos-zip", "probabilities"),
+        help="also one file of all masks, or probabilities, in --out; may be given again",
     )
     parser.add_argument("--start", type=frame_number, default=0, metavar="N", help="first frame (default 0)")
     parser.add_argument("--end", type=frame_number, metavar="N", help="last frame (default: the video's)")
@@ -60,7 +74,58 @@ def add_parser(add: AddCommand) -> None:
     parser.add_argument("--program", help="run what `ranet-jax export` wrote, instead of a checkpoint")
     add_network_options(parser)
     add_online_options(parser)
+    add_device_option(parser)
     add_cache_option(parser)
+
+
+def _point(text: str) -> "Mark":
+    from ranet_jax.clicks.marks import Point
+
+    return Point(*_numbers(text, 2, "a point: give X,Y in pixels, such as 320,180"))
+
+
+def _box(text: str) -> "Mark":
+    from ranet_jax.clicks.marks import Box
+
+    return Box(*_numbers(text, 4, "a box: give X,Y,WIDTH,HEIGHT in pixels, such as 200,90,240,180"))
+
+
+def _numbers(text: str, count: int, what: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return numbers
+
+
+def _marking(options: argparse.Namespace) -> "AddObjects | None":
+    """What adds the objects that are marked, by the features of the network's encoder."""
+    if not options.marks:
+        return None
+    if options.program:
+        raise InputError("--point and --box need a checkpoint's encoder: leave out --program, or give --mask")
+    from ranet_jax.clicks.features import Encoder
+    from ranet_jax.clicks.marks import marked_labels
+    from ranet_jax.weights import open_checkpoint
+
+    checkpoint = open_checkpoint(options.checkpoint, options.model)
+    encoder = Encoder(checkpoint.config, checkpoint.variables)
+    return lambda image, labels, taken: marked_labels(encoder.encode("first", image), options.marks, labels, taken)
+
+
+def _aggregation(options: argparse.Namespace) -> str:
+    """How the tracker's probabilities are meant; of importance where they are wanted."""
+    if "probabilities" not in options.format:
+        return "hard"
+    if options.program:
+        from ranet_jax.runtime.program import load_program
+
+        return load_program(options.program).description["tracker"]["aggregation"]
+    from ranet_jax.weights import open_checkpoint
+
+    return open_checkpoint(options.checkpoint, options.model).tracker.aggregation
 
 
 def _checkpoint_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any, dict[str, Any]]":
@@ -84,6 +149,7 @@ def _adapting_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, An
     use_cache(options)
     checkpoint = open_checkpoint(options.checkpoint, options.model)
     adapt = online_adaptation(checkpoint, options.online_steps, options.online_learning_rate)
+    assert adapt is not None, "there are steps"
 
     def make(frame_size: tuple[int, int], objects: int) -> "Tracker":
         return AdaptingTracker(checkpoint.tracker_for(frame_size), adapt)
@@ -107,6 +173,7 @@ def _program_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any
 def _segment(options: argparse.Namespace) -> None:
     import rich.console
 
+    from ranet_jax.devices import use_device
     from ranet_jax.io.exports import export_path
     from ranet_jax.io.levels import parse_levels
     from ranet_jax.io.paths import require_distinct
@@ -115,6 +182,8 @@ def _segment(options: argparse.Namespace) -> None:
     exports = {kind: export_path(kind, options.out, pathlib.Path(options.video).stem) for kind in options.format}
     outputs = Outputs(options.out, options.overlay, options.preview, exports, options.overwrite)
     require_distinct({"--program": options.program, "--checkpoint": options.checkpoint}, outputs.places)
+    use_device(options.device)
+    mark = _marking(options)
     make_tracker, variables, card = _program_tracking(options) if options.program else _checkpoint_tracking(options)
     console = rich.console.Console(stderr=True)
     with _bar(console) as progress:
@@ -124,6 +193,8 @@ def _segment(options: argparse.Namespace) -> None:
             outputs,
             make_tracker,
             variables,
+            mark=mark,
+            aggregation=_aggregation(options),
             span=Span(options.start, options.end, options.backward),
             levels=None if options.range is None else parse_levels(options.range),
             progress=progress,

@@ -1,4 +1,4 @@
-"""Weights of other frameworks to Flax variables and back; nothing here needs those frameworks but `torch_file`."""
+"""Weights of other frameworks to Flax variables and back; nothing here needs those frameworks."""
 
 from ranet_jax.convert.torch_backbones import backbone_from_torch
 from ranet_jax.convert.torch_ranet import ranet_from_torch, ranet_to_torch

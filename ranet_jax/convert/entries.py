@@ -114,8 +114,15 @@ def is_unused(name: str, unused: Iterable[str]) -> bool:
 
 
 def write_entries(variables: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, np.ndarray]:
-    """The inverse of `read_entries`: float32 arrays by stored name, PyTorch layout."""
+    """The inverse of `read_entries`: float32 arrays by stored name, PyTorch layout.
+
+    Raises:
+        InputError: the variables are of another network than the table.
+    """
     flat = traverse_util.flatten_dict(jax.tree.map(np.asarray, dict(variables)))
+    if strange := flat.keys() ^ {entry.path for entry in entries}:
+        first = "/".join(min(strange))
+        raise InputError(f"these weights are of another network than the PyTorch file ({len(strange)} differ: {first})")
     return {
         name: np.ascontiguousarray(_TO_TORCH[layout](flat[path]), dtype=np.float32) for name, path, layout in entries
     }

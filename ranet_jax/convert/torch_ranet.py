@@ -111,6 +111,10 @@ def ranet_from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def ranet_to_torch(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The released layout of a network's variables; entries its forward pass never reads are zeros."""
+    """The released layout of a network's variables; entries its forward pass never reads are zeros.
+
+    Raises:
+        InputError: the network is not the released one.
+    """
     stored = write_entries(variables, ranet_entries())
     return stored | {name: np.zeros(shape, np.float32) for name, shape in UNUSED_SHAPES.items()}

@@ -87,17 +87,28 @@ class PasteConfig:
     """How often, and how, an object of another video or image is pasted into a sample.
 
     Attributes:
-        probability: Of pasting one.
+        probability: Of pasting any.
+        count: How many are pasted then at most; each is drawn for itself.
+        twin: Probability of its being one of the sample's own objects once more, so that nothing but where it is
+            tells the two apart.
         as_object: Probability of its being one more object to segment, where there is room for one; otherwise
             it is background, to be told from the object.
         behind: Probability of its lying behind the sample's own objects; otherwise it covers them.
         extent: Smallest and largest longer side, as a share of the output's height.
+        motion: What it moves, on top of how it moves in its own video, from each frame of a group to the next.
     """
 
     probability: float = 0.0
+    count: int = 1
+    twin: float = 0.0
     as_object: float = 0.5
     behind: float = 0.5
     extent: tuple[float, float] = (0.25, 0.75)
+    motion: GeometryConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError(f"paste.count is {self.count}: it must be at least 1")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -101,7 +101,9 @@ def assemble(
             shot.image = _render(rng, images[view.index], view.positions, shared, config)
         shots.append(shot)
     if rng.random() < config.paste.probability:
-        _paste_donor(rng, source, views, shots, shared, config)
+        count = int(rng.integers(1, config.paste.count + 1)) if config.paste.count > 1 else 1
+        for _ in range(count):
+            _paste_donor(rng, source, views, shots, shared, config)
     ids = augment.label_ids(shots[0].labels, config.minimum_pixels)
     if not ids:
         return None
@@ -133,12 +135,16 @@ def _paste_donor(
     shared: Float64[np.ndarray, "4"],
     config: SampleConfig,
 ) -> None:
-    """Pastes an object of another video or image into all shots, moving as it does there, or does nothing."""
+    """Pastes an object of another video or image, or one of the sample's own, into all shots; or does nothing."""
     # The same few frames are wanted again and again here.
     read_labels, read_image = functools.cache(source.labels), functools.cache(source.image)
-    anchor = int(rng.integers(len(source)))
-    ids = augment.label_ids(read_labels(anchor))
-    if views[0].index in source.span(anchor) or not ids:
+    if config.paste.twin and rng.random() < config.paste.twin:
+        anchor = views[-1].index
+        ids = augment.label_ids(views[-1].labels)
+    else:
+        anchor = int(rng.integers(len(source)))
+        ids = [] if views[0].index in source.span(anchor) else augment.label_ids(read_labels(anchor))
+    if not ids:
         return
     wanted = int(rng.choice(ids))
     mask_of = functools.cache(lambda index: (read_labels(index) == wanted).view(np.uint8))
@@ -187,7 +193,14 @@ def _donor_positions(
             start = anchor
         deformation = augment.sample_deformation(rng, config.geometry, config.size, flip=flip)
         centre = (float(rng.uniform(0, width)), float(rng.uniform(0, height)))
-        positions = place_donor(mask_of(start), deformation, centre, extent, config.size)
-        frames = [min(max(start + v.index - members[0].index, span.start), span.stop - 1) for v in members]
-        result += [(frame, positions) for frame in frames]
+        for k, view in enumerate(members):
+            if k and config.paste.motion is not None:
+                motion = config.paste.motion
+                deformation = deformation.then(augment.sample_deformation(rng, motion, config.size, flip=False))
+                # A donor is placed by its middle, whatever its deformation: what moves is that.
+                dx, dy = rng.uniform(-motion.translation, motion.translation, 2) * (width, height)
+                centre = (centre[0] + dx, centre[1] + dy)
+            positions = place_donor(mask_of(start), deformation, centre, extent, config.size)
+            frame = min(max(start + view.index - members[0].index, span.start), span.stop - 1)
+            result.append((frame, positions))
     return result

@@ -164,7 +164,7 @@ class _Decoding:
             self._last_time = seconds
             self._decoded += 1
             seconds -= self._first_time
-            yield self._upright_image(frame), seconds
+            yield upright_image(frame, self._to_eight_bits, str(self._path)), seconds
         if self._cut:
             announced = None if self._unannounced else self._stream.frames or None
             raise TruncatedVideoError(self._path, self._decoded, announced)
@@ -261,18 +261,29 @@ class _Decoding:
         elif held is not None:
             yield held
 
-    def _upright_image(self, frame: Any) -> UInt8[np.ndarray, "height width 3"]:
-        if re.fullmatch("gray(9|1[0-6]|f)[0-9lbe]*", frame.format.name):
-            gray = self._to_eight_bits(frame.to_ndarray(), str(self._path))
-            image = np.repeat(gray[..., None], 3, axis=-1)
-        else:
-            self._to_eight_bits(_NO_PIXELS, str(self._path))  # a range that was given for 8 bits is refused
-            image = frame.to_ndarray(format="rgb24")
-        matrix = frame.side_data.get("DISPLAYMATRIX")
-        return image if matrix is None else _transformed(image, np.frombuffer(bytes(matrix), np.int32))
-
 
 _NO_PIXELS = np.zeros((0, 3), np.uint8)
+
+
+def upright_image(frame: Any, to_eight_bits: EightBits, source: str) -> UInt8[np.ndarray, "height width 3"]:
+    """A decoded frame as RGB, turned and mirrored as the file says.
+
+    Args:
+        frame: of PyAV.
+        to_eight_bits: of the video; gray frames of more bits go through it.
+        source: the video, for messages.
+
+    Raises:
+        InputError: a range was given and the frame has 8 bits.
+    """
+    if re.fullmatch("gray(9|1[0-6]|f)[0-9lbe]*", frame.format.name):
+        gray = to_eight_bits(frame.to_ndarray(), source)
+        image = np.repeat(gray[..., None], 3, axis=-1)
+    else:
+        to_eight_bits(_NO_PIXELS, source)  # a range that was given for 8 bits is refused
+        image = frame.to_ndarray(format="rgb24")
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    return image if matrix is None else _transformed(image, np.frombuffer(bytes(matrix), np.int32))
 
 
 def _transformed(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -17,6 +17,8 @@ from ranet_jax.io.run_lengths import pack, run_lengths
 LabelFormat = Literal["coco-json", "npz", "youtube-vos-zip"]
 LABEL_FORMATS: tuple[str, ...] = get_args(LabelFormat)
 """Formats that label maps are written in, beside palette PNGs."""
+FORMATS: tuple[str, ...] = (*LABEL_FORMATS, "probabilities")
+"""All formats."""
 _SUFFIXES = {"coco-json": ".json", "npz": ".npz", "youtube-vos-zip": ".zip", "probabilities": ".npz"}
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 """The date of every file in an archive: equal results are equal files."""
@@ -28,7 +30,7 @@ class CocoWriter(FileSink):
     Annotations have run lengths as packed text, area, box, and the object's id as `track_id`; frames in which nothing
     is shown are images without annotations. `read_mask` reads the first of them.
 
-    Example:
+    Examples:
         with CocoWriter("results.json") as write:
             write(frame, labels)
     """
@@ -209,7 +211,8 @@ def open_export(kind: LabelFormat, path: str | Path, *, video: str) -> CocoWrite
 
 def export_path(kind: str, folder: str | Path, video: str) -> Path:
     """Where an export goes that has no place of its own: into a folder, named like the video."""
-    return Path(folder) / f"{video}{_SUFFIXES[kind]}"
+    suffix = "_probabilities" if kind == "probabilities" else ""  # beside label maps, which may be an .npz, too
+    return Path(folder) / f"{video}{suffix}{_SUFFIXES[kind]}"
 
 
 def _require_suffix(path: str | Path, kind: str) -> None:

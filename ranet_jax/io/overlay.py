@@ -62,7 +62,7 @@ class OverlayWriter(FileSink):
     error no file appears, except for `IncompleteVideoError`: what was decoded is kept. Neither does one appear when no
     picture was written.
 
-    Example:
+    Examples:
         with OverlayWriter("overlay.mp4", reader.size, reader.frames_per_second) as writer:
             writer.write(draw_overlay(frame.image, labels), frame.seconds)
     """

@@ -24,7 +24,7 @@ class PreviewSheet(FileSink):
 
     How many frames come need not be known: of those seen, every k-th is kept, with k doubled when there are too many.
 
-    Example:
+    Examples:
         with PreviewSheet("sheet.png") as preview:
             preview(frame, labels)
     """

@@ -47,7 +47,7 @@ def candidate_frames(
         Frame numbers, frame 0 first and then from the oldest to the newest, and which of them there are: frame 0
         always, another as soon as it lies after frame 0.
 
-    Example:
+    Examples:
         >>> frames, exists = candidate_frames(jnp.asarray(12, jnp.int32), 4, 5)
         >>> frames.tolist(), exists.tolist()
         ([0, -8, -3, 2, 7], [True, False, False, True, True])

@@ -59,7 +59,7 @@ class MRNet(nn.Module):
 
     Parameters are float32, intermediate features the compute dtype, scores and logits float32.
 
-    Example:
+    Examples:
         >>> from ranet_jax.weights import initial_variables
         >>> config = MRNetConfig.lite(backbone="resnet_micro", input_size=(64, 96))
         >>> model, image, masks = MRNet(config), jnp.zeros((1, 64, 96, 3)), jnp.ones((1, 64, 96, 2))

@@ -100,7 +100,7 @@ class ConcatenatedFeatures(nn.Module):
 class RANet(nn.Module):
     """The network; its methods are what the tracker asks of any network, and the stages they are made of.
 
-    Example:
+    Examples:
         >>> import jax, jax.numpy as jnp
         >>> from ranet_jax.ranet import RANet, RANetConfig
         >>> from ranet_jax.weights import initial_variables

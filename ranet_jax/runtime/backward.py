@@ -1,6 +1,7 @@
 """Frames before the first mask: kept on disk until it comes, then tracked back from it."""
 
 import contextlib
+import io
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -37,6 +38,11 @@ class _Shelf:
     def keep_labels(self, number: int, labels: np.ndarray) -> None:
         self._write(f"{number}.png", encode_label_map(labels))
 
+    def keep_probability(self, number: int, probability: np.ndarray) -> None:
+        content = io.BytesIO()
+        np.save(content, probability.astype(np.float16))
+        self._write(f"{number}.npy", content.getvalue())
+
     def _write(self, name: str, content: bytes) -> None:
         try:
             (self._folder / name).write_bytes(content)
@@ -47,11 +53,22 @@ class _Shelf:
     def labels(self, number: int) -> np.ndarray:
         return read_label_map(self._folder / f"{number}.png")
 
+    def probability(self, number: int) -> np.ndarray | None:
+        """What was kept, if anything."""
+        path = self._folder / f"{number}.npy"
+        return np.load(path).astype(np.float32) if path.exists() else None
+
 
 @contextlib.contextmanager
 def tracked_back(
-    tracker: Tracker, variables: Any, frames: Iterator[Frame], first: int, labels: UInt8[np.ndarray, "height width"]
-) -> Iterator[tuple[Iterator[tuple[Frame, np.ndarray]], Iterator[Frame]]]:
+    tracker: Tracker,
+    variables: Any,
+    frames: Iterator[Frame],
+    first: int,
+    labels: UInt8[np.ndarray, "height width"],
+    *,
+    with_probabilities: bool = False,
+) -> Iterator[tuple[Iterator[tuple[Frame, np.ndarray, np.ndarray | None]], Iterator[Frame]]]:
     """Tracks from the first frame that has a mask back to the video's beginning.
 
     Args:
@@ -60,9 +77,11 @@ def tracked_back(
         frames: of the video, from its beginning; read up to and including frame `first` here.
         first: number of the first frame that has a mask.
         labels: that mask.
+        with_probabilities: whether probabilities are kept, too.
 
     Yields:
-        The frames before it with their label maps, in order; and the frames from it on, as if nothing had been read.
+        The frames before it with their label maps and probabilities (float32, or None), in order; and the frames from
+        it on, as if nothing had been read.
 
     Raises:
         InputError: the video ends before, or there is no room on disk for the frames before the mask.
@@ -78,15 +97,22 @@ def tracked_back(
             if frame is None:
                 raise InputError(f"a mask is given for frame {first} and the video has {number}, from 0")
             shelf.add(frame)
-        order = iter(range(first, -1, -1))
+        order, certain = iter(range(first, -1, -1)), iter(range(first, -1, -1))
+
+        def keep_probability(frame: Frame, found: np.ndarray, probability: np.ndarray | None) -> None:
+            number = next(certain)
+            if probability is not None:
+                shelf.keep_probability(number, probability)
+
         stream(
             tracker,
             variables,
             shelf.frames(range(first, -1, -1)),
             {0: labels},
             lambda frame, found: shelf.keep_labels(next(order), found),
+            probabilities=keep_probability if with_probabilities else None,
         )
-        before = ((frame, shelf.labels(i)) for i, frame in enumerate(shelf.frames(range(first))))
+        before = ((frame, shelf.labels(i), shelf.probability(i)) for i, frame in enumerate(shelf.frames(range(first))))
         yield before, _chained(shelf.frames((first,)), frames)
 
 

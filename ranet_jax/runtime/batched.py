@@ -28,7 +28,7 @@ class BatchedTracker:
     Attributes:
         tracker: of one video.
 
-    Example:
+    Examples:
         >>> from ranet_jax.ranet import RANetConfig
         >>> from ranet_jax.tracker import TrackerConfig
         >>> from ranet_jax.weights import initial_variables

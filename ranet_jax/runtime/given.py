@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from ranet_jax.errors import InputError
 from ranet_jax.io.folders import frame_files, pair_by_name
@@ -15,11 +15,16 @@ from ranet_jax.tracker.objects import object_ids, padded_ids
 
 TINY_PIXELS = 64
 """Objects of fewer pixels are easily lost: the user is told."""
+THIN = 60
+"""Objects that are so many times as long as they are thick come out several times as thick: the box that the network
+sees holds all of their length, and at its resolution they are a line of two or three pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
 class GivenMasks(Mapping[int, np.ndarray]):
     """Label maps by number of the frame, from 0, read from their files whenever they are asked for.
+
+    `drawn` ones are of no file, and stand in for one.
 
     Attributes:
         paths: of the files, by number of the frame.
@@ -32,30 +37,50 @@ class GivenMasks(Mapping[int, np.ndarray]):
     size: tuple[int, int]
     first_frames: Mapping[int, int]
     notes: tuple[str, ...]
+    drawn: Mapping[int, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, number: int) -> UInt8[np.ndarray, "height width"]:
+        if number in self.drawn:
+            return self.drawn[number]
         return read_mask(self.paths[number], self.size).labels
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.paths)
+        return iter(sorted({*self.paths, *self.drawn}))
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len({*self.paths, *self.drawn})
+
+    @property
+    def ids(self) -> list[int]:
+        """All objects, in the order in which trackers have them: that in which they appear, then by number."""
+        return sorted(self.first_frames, key=lambda value: (self.first_frames[value], value))
+
+    def with_drawn(self, labels: UInt8[np.ndarray, "height width"]) -> "GivenMasks":
+        """The same with a label map for frame 0, which has all objects that the one given there has.
+
+        Raises:
+            InputError: there are more than 16 objects.
+        """
+        first_frames = {**self.first_frames, **dict.fromkeys(object_ids(labels), 0)}
+        padded_ids(first_frames)
+        return dataclasses.replace(self, drawn={0: labels}, first_frames=dict(sorted(first_frames.items())))
 
     def from_frame(self, start: int) -> "GivenMasks":
         """The masks of frames from `start` on, whose numbers are counted from there."""
         paths = {number - start: path for number, path in self.paths.items() if number >= start}
         first_frames = {value: number - start for value, number in self.first_frames.items()}
-        return dataclasses.replace(self, paths=paths, first_frames=first_frames)
+        drawn = {number - start: labels for number, labels in self.drawn.items() if number >= start}
+        return dataclasses.replace(self, paths=paths, first_frames=first_frames, drawn=drawn)
 
 
-def mask_paths(values: Sequence[str], source: str, *, first: int = 0) -> dict[int, Path]:
+def mask_paths(values: Sequence[str], source: str, *, first: int = 0, required: bool = True) -> dict[int, Path]:
     """Which file is the mask of which frame.
 
     Args:
         values: as given: `FILE`, the mask of frame `first`; `NUMBER=FILE`; or `FOLDER` of files named like frames.
         source: the video, or the folder of its frames, whose names a folder's masks have.
         first: number of the first frame that is segmented.
+        required: whether there has to be one.
 
     Raises:
         InputError: there is no mask, a frame gets two, a file is missing, or a folder holds one whose name is no
@@ -78,8 +103,9 @@ def mask_paths(values: Sequence[str], source: str, *, first: int = 0) -> dict[in
         if number in found:
             raise InputError(f"frame {number} has two masks, {found[number]} and {path}: give one")
         found[number] = path
-    if not found:
-        raise InputError(f"there is no mask: {_how_to_draw(source, first)}, and --mask gives it")
+    if required and not found:
+        how = f"{_how_to_draw(source, first)}, and --mask gives it"
+        raise InputError(f"there is no mask: {how}; or --point X,Y on the object")
     return dict(sorted(found.items()))
 
 
@@ -144,12 +170,32 @@ def open_masks(paths: Mapping[int, Path], size: tuple[int, int], source: str) ->
             found = object_ids(mask.labels)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        pixels = np.bincount(mask.labels.reshape(-1), minlength=256)
-        notes += [
-            f"{path}: object {value} has {pixels[value]} pixels; of fewer than {TINY_PIXELS}, objects are easily lost"
-            for value in found
-            if pixels[value] < TINY_PIXELS and value not in first_frames
-        ]
+        new = [value for value in found if value not in first_frames]
+        notes += [f"{path}: {text}" for value in new if (text := _too_small(value, mask.labels == value))]
         first_frames = dict.fromkeys(found, number) | first_frames
-    padded_ids(first_frames)
+    if first_frames:
+        padded_ids(first_frames)
     return GivenMasks(paths, size, dict(sorted(first_frames.items())), tuple(notes))
+
+
+def _too_small(value: int, marked: Bool[np.ndarray, "height width"]) -> str:
+    """What the user should know of an object that the network hardly sees; empty of others."""
+    pixels = int(marked.sum())
+    if pixels < TINY_PIXELS:
+        return f"object {value} has {pixels} pixels; of fewer than {TINY_PIXELS}, objects are easily lost"
+    (top, bottom), (left, right) = (np.flatnonzero(marked.any(axis=axis))[[0, -1]] for axis in (1, 0))
+    box = marked[top : bottom + 1, left : right + 1]
+    least = max(box.shape) // THIN + 1
+    if not _holds_a_square(box, least):
+        return (
+            f"object {value} is {max(box.shape)} pixels long and nowhere {least} thick:"
+            " so thin an object comes out several times as thick"
+        )
+    return ""
+
+
+def _holds_a_square(marked: Bool[np.ndarray, "height width"], side: int) -> bool:
+    """Whether a square of so many pixels a side is marked all over."""
+    total = np.pad(marked.astype(np.int32).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    sums = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
+    return bool(np.any(sums == side**2))

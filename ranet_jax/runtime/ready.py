@@ -17,7 +17,7 @@ import pickle
 import platform
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -28,7 +28,7 @@ from jaxtyping import Array, UInt8
 from ranet_jax.compilation import KeptFunctions
 from ranet_jax.runtime.functions import FunctionTracker, PlainFunction, State, plain_functions
 from ranet_jax.stored import StoredCheckpoint
-from ranet_jax.tracker.objects import object_bucket, object_ids
+from ranet_jax.tracker.objects import check_labels, grown, object_bucket, object_ids
 from ranet_jax.tracker.references import reference_bucket
 
 if TYPE_CHECKING:  # imported where nothing is found
@@ -40,7 +40,8 @@ _SOURCES = ("nn", "backbones", "ranet", "mrnet", "networks.py", "tracker", "upgr
 _pool = ThreadPoolExecutor(2, thread_name_prefix="ranet-compile")
 _tracing = threading.Lock()
 _opened: dict[str, FunctionTracker] = {}
-"""By key, what this process has compiled or found."""
+_annotating: dict[str, Callable[[], Future[Any]]] = {}
+"""By key, what this process has compiled or found; and `annotate` alone, which says how large a state it takes."""
 
 
 class ReadyState(NamedTuple):
@@ -53,7 +54,8 @@ class ReadyState(NamedTuple):
 class ReadyTracker:
     """Tracks with a checkpoint's functions; see `ranet_jax.runtime.stream.Tracker`.
 
-    `init` is told of all objects and references that there will be. The variables are those of the `StoredCheckpoint`.
+    Where masks that come later find no room, the state grows to the functions of the next larger numbers. The variables
+    are those of the `StoredCheckpoint`.
     """
 
     def __init__(self, stored: StoredCheckpoint, frame_size: tuple[int, int], kept: KeptFunctions | None):
@@ -105,8 +107,23 @@ class ReadyTracker:
         label_map: UInt8[np.ndarray | Array, "mask_h mask_w"],
     ) -> tuple[ReadyState, jax.Array, jax.Array]:
         """Segments the next frame, for which masks are given, see `ranet_jax.tracker.Tracker.annotate`."""
-        new, label_map, probability = state.tracker.annotate(variables, state.state, frame, label_map)
-        return state._replace(state=new), label_map, probability
+        check_labels(label_map, self._frame_size)
+        tracker, inner = self._with_room(state, label_map)
+        new, found, probability = tracker.annotate(variables, inner, frame, label_map)
+        return ReadyState(tracker, new), found, probability
+
+    def _with_room(self, state: ReadyState, label_map: Any) -> ReadyState:
+        """As `ranet_jax.tracker.tracker.with_room`."""
+        tracker, inner = state
+        ages = np.asarray(inner["ages"])
+        known = {int(value) for value in np.asarray(inner["ids"]) if value}
+        objects = max(tracker.objects, object_bucket(len(known | set(object_ids(np.asarray(label_map))))))
+        references = max(ages.size, reference_bucket(int(np.sum(ages > 0)) + 1))
+        if (objects, references) == (tracker.objects, ages.size):
+            return state
+        larger = self._open(objects, references)
+        (_, wanted, _, _), _ = _annotating[self._key(objects, references)]().result().args_info
+        return ReadyState(larger, grown(inner, shapes=tuple(leaf.shape for leaf in jax.tree.leaves(wanted))))
 
     def _open(self, objects: int, references: int) -> FunctionTracker:
         key = self._key(objects, references)
@@ -115,11 +132,11 @@ class ReadyTracker:
             plain = functools.cache(lambda: self._plain(objects, references))
             # The step takes longest to compile: it is traced first.
             step = _pool.submit(_open_function, "step", key, self._kept, plain)
-            init = _pool.submit(_open_function, "init", key, self._kept, plain)
-            annotate = functools.cache(lambda: _pool.submit(_open_function, "annotate", key, self._kept, plain))
+            later = lambda name: functools.cache(lambda: _pool.submit(_open_function, name, key, self._kept, plain))
             call = lambda future: lambda *arguments: future().result()(*arguments)
+            _annotating[key] = later("annotate")
             _opened[key] = FunctionTracker(
-                self._frame_size, objects, call(lambda: init), call(lambda: step), call(annotate)
+                self._frame_size, objects, call(later("init")), call(lambda: step), call(_annotating[key])
             )
         return _opened[key]
 
@@ -159,7 +176,8 @@ def _open_function(
         # What another version wrote under the same key, or a file system changed: it is compiled again.
         with contextlib.suppress(Exception):
             devices = jax.local_devices()[:1]
-            return serialize_executable.deserialize_and_load(*pickle.loads(content), execution_devices=devices)
+            serialised, taken, given = pickle.loads(content)
+            return serialize_executable.deserialize_and_load(serialised, taken, given, execution_devices=devices)
     # One after another: two threads that trace only take turns.
     with _tracing, _no_collection():
         function, arguments, donated = plain()[name]

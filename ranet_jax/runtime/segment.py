@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 
 from ranet_jax.errors import InputError
-from ranet_jax.io.exports import open_export
+from ranet_jax.io.exports import ProbabilityWriter, open_export
 from ranet_jax.io.frames import Frame, FrameReader, IncompleteVideoError
 from ranet_jax.io.levels import Levels
 from ranet_jax.io.overlay import OverlayWriter
@@ -21,13 +22,16 @@ from ranet_jax.io.results import ResultWriter, remove_old_results, require_no_ol
 from ranet_jax.io.video import open_frames
 from ranet_jax.runtime.absences import Absences
 from ranet_jax.runtime.backward import tracked_back
-from ranet_jax.runtime.given import mask_paths, open_masks
+from ranet_jax.runtime.given import GivenMasks, mask_paths, open_masks
+from ranet_jax.runtime.probabilities import ProbabilitySink
 from ranet_jax.runtime.stream import StreamReport, Tracker, stream
 
 Progress = Callable[[int, int | None], object]
 TrackerFactory = Callable[[tuple[int, int], int], Tracker]
 """From height and width of the frames and the number of objects to what tracks them."""
 Sink = Callable[[Frame, np.ndarray], object]
+AddObjects = Callable[[np.ndarray, np.ndarray, tuple[int, ...]], np.ndarray]
+"""From a frame, uint8 RGB, its label map, and all ids that masks have to a label map with further objects."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Outputs:
         folder: one palette PNG a frame, named like the frames.
         overlay: video with the objects drawn in (.mp4, .webm or .gif), or None.
         preview: picture of a few frames with their objects, or None.
-        exports: further files by format, see `ranet_jax.io.exports.LABEL_FORMATS`.
+        exports: further files by format, see `ranet_jax.io.exports.FORMATS`.
         overwrite: whether results that lie in the folder may go.
     """
 
@@ -97,77 +101,148 @@ def segment_video(
     make_tracker: TrackerFactory,
     variables: Any,
     *,
+    mark: AddObjects | None = None,
+    aggregation: str = "hard",
     span: Span = Span(),
     levels: Levels | None = None,
     progress: Progress = lambda done, total: None,
     note: Callable[[str], object] = lambda text: None,
 ) -> SegmentReport:
-    """Segments a whole video, or a part of it.
+    """Segments a whole video, or a part of it, and says what was done.
 
     Args:
         source: video file, folder of frames, or `camera:1` (ends at Ctrl-C, keeping what was done).
-        masks: `FILE`, the mask of the first frame; `NUMBER=FILE`; or a folder of files named like frames
-            (docs/palette.md says what a mask can be).
+        masks: `FILE`, the first frame's; `NUMBER=FILE`; or a folder of files named like frames (docs/palette.md).
         outputs: where results go.
         make_tracker: makes the tracker; called once, before anything is written.
         variables: the tracker's, arrays of JAX or NumPy.
+        mark: adds objects to the first frame's label map, so that there need be no mask.
+        aggregation: the tracker's, "hard" or "soft"; of importance to probabilities alone.
         span: which frames.
         levels: the values of 16-bit and float frames that become black and white.
         progress: called after every frame with the number done and the total, where it is known.
         note: called with what the user should know, a line each.
 
-    Returns:
-        The report.
-
     Raises:
-        InputError: any input is missing, unreadable or does not fit, an output would replace an input, or cannot be
-            written. Frames decoded before a video breaks off are segmented and written first; old results of later
-            frames go then, too.
-        Exception: whatever `make_tracker` and the tracker raise.
+        InputError: an input is missing, unreadable or does not fit, an output would replace an input, or cannot be
+            written. Frames decoded before a video breaks off are written first; old results of later frames go, too.
+        Exception: whatever `make_tracker`, the tracker and `mark` raise.
     """
-    paths = mask_paths(masks, source, first=span.start)
+    paths = mask_paths(masks, source, first=span.start, required=mark is None)
     inputs = {"the video": source} | {f"the mask of frame {number}": path for number, path in paths.items()}
     require_distinct(inputs, outputs.places)
     _check_span(span, paths)
     old = require_no_old_results(outputs.folder, overwrite=outputs.overwrite)
     with open_frames(source, without=list(paths.values()), levels=levels) as reader, contextlib.ExitStack() as stack:
-        if reader.count is not None:
-            _check_reached(span, paths, reader.count)
-        given = open_masks(paths, reader.size, source)
-        for text in (*reader.notes, *given.notes):
-            note(text)
-        given = given.from_frame(span.start)
+        given = _given(reader, paths, span, source, note)
+        frames = _cut(reader, span, paths)
+        if mark is not None:
+            given, frames = _marked(given, frames, mark)
         tracker = make_tracker(reader.size, len(given.first_frames))
         stack.enter_context(_interrupt_stops(reader))
-        sinks = _sinks(stack, outputs, reader, source)
-        written: list[str] = []
-
-        def sink(frame: Frame, labels: np.ndarray) -> None:
-            for write in sinks:
-                write(frame, labels)
-            absences.note(frame.name, labels)
-            written.append(frame.name)
-
-        total = _length(reader, span)
-        weights = jax.device_put(variables)
-        frames, first = _cut(reader, span, paths), min(given)
-        looked_for = {value: 0 if span.backward and n == first else n for value, n in given.first_frames.items()}
-        absences = Absences(looked_for)
-        report_done = lambda _: progress(len(written), total)
-        if first and not span.backward:
-            note(f"the first mask is of frame {first + span.start}: frames before it show nothing (see --backward)")
-        if first and span.backward:
-            before, frames = stack.enter_context(tracked_back(tracker, weights, frames, first, given[first]))
-            for frame, labels in before:
-                sink(frame, labels)
-                report_done(None)
-            given = given.from_frame(first)
+        sink = _Sink(stack, outputs, reader, source, given, span, aggregation)
         try:
-            report = stream(tracker, weights, frames, given, sink, progress=report_done)
+            done = _tracked(tracker, jax.device_put(variables), frames, given, sink, progress, note)
         except IncompleteVideoError:
-            remove_old_results(old, written)
+            remove_old_results(old, sink.written)
             raise
-    return SegmentReport(report, len(written), first, absences.spans, remove_old_results(old, written))
+    return SegmentReport(
+        done, len(sink.written), min(given), sink.absences.spans, remove_old_results(old, sink.written)
+    )
+
+
+def _tracked(
+    tracker: Tracker,
+    variables: Any,
+    frames: Iterator[Frame],
+    given: GivenMasks,
+    sink: "_Sink",
+    progress: Progress,
+    note: Callable[[str], object],
+) -> StreamReport:
+    """Tracks all frames, those before the first mask, too."""
+    first, probabilities = min(given), sink.probabilities
+    report = lambda _: progress(len(sink.written), sink.total)
+    if not first or not sink.span.backward:
+        if first:
+            note(
+                f"the first mask is of frame {first + sink.span.start}: frames before it show nothing (see --backward)"
+            )
+        return stream(tracker, variables, frames, given, sink, progress=report, probabilities=probabilities)
+    back = tracked_back(tracker, variables, frames, first, given[first], with_probabilities=probabilities is not None)
+    with back as (before, after):
+        for frame, labels, probability in before:
+            if probabilities is not None:
+                probabilities(frame, labels, probability)
+            sink(frame, labels)
+            report(None)
+        later = given.from_frame(first)
+        return stream(tracker, variables, after, later, sink, progress=report, probabilities=probabilities)
+
+
+class _Sink:
+    """Hands every frame to all that want it, and keeps account; files appear when the stack is left."""
+
+    def __init__(
+        self,
+        stack: contextlib.ExitStack,
+        outputs: Outputs,
+        reader: FrameReader,
+        source: str,
+        given: GivenMasks,
+        span: Span,
+        aggregation: str,
+    ):
+        self.span, self.total = span, _length(reader, span)
+        self.written: list[str] = []
+        """Names of the frames so far."""
+        first = min(given)
+        looked_for = {value: 0 if span.backward and n == first else n for value, n in given.first_frames.items()}
+        self.absences = Absences(looked_for)
+        self.probabilities: ProbabilitySink | None = None
+        """What wants probabilities."""
+        overlay = None
+        if outputs.overlay is not None:
+            overlay = stack.enter_context(OverlayWriter(outputs.overlay, reader.size, reader.frames_per_second))
+        self._writers: list[Sink] = [ResultWriter(outputs.folder, overlay)]
+        if outputs.preview is not None:
+            self._writers.append(stack.enter_context(PreviewSheet(outputs.preview)))
+        for kind, path in outputs.exports.items():
+            if kind == "probabilities":
+                writer = stack.enter_context(ProbabilityWriter(path, given.ids))
+                self.probabilities = ProbabilitySink(writer, given.ids, aggregation)
+            else:
+                export: Any = open_export(kind, path, video=Path(source).stem)
+                self._writers.append(stack.enter_context(export))
+
+    def __call__(self, frame: Frame, labels: np.ndarray) -> None:
+        """Takes the next frame."""
+        for write in self._writers:
+            write(frame, labels)
+        self.absences.note(frame.name, labels)
+        self.written.append(frame.name)
+
+
+def _given(
+    reader: FrameReader, paths: Mapping[int, Path], span: Span, source: str, note: Callable[[str], object]
+) -> GivenMasks:
+    """The masks of files, by number from the span's first frame."""
+    if reader.count is not None:
+        _check_reached(span, paths, reader.count)
+    given = open_masks(paths, reader.size, source)
+    for text in (*reader.notes, *given.notes):
+        note(text)
+    return given.from_frame(span.start)
+
+
+def _marked(given: GivenMasks, frames: Iterator[Frame], mark: AddObjects) -> tuple[GivenMasks, Iterator[Frame]]:
+    """The masks with those of objects that are marked in the first frame, and the frames from that one on."""
+    frame = next(frames, None)
+    if frame is None:
+        raise InputError("the video has no frames: check the source")
+    labels = given[0] if 0 in given else np.zeros(given.size, np.uint8)
+    given = given.with_drawn(mark(frame.image, labels, tuple(given.first_frames)))
+    return given, itertools.chain((frame,), frames)
 
 
 def _check_span(span: Span, masks: Mapping[int, Path]) -> None:
@@ -182,23 +257,9 @@ def _check_reached(span: Span, masks: Mapping[int, Path], count: int) -> None:
     """Raises InputError where a video of `count` frames ends before the span begins, or before a mask's frame."""
     if span.start >= count:
         raise InputError(f"the video has {count} frames, from 0, and no frame {span.start}: choose an earlier --start")
-    last = max(masks)
+    last = max(masks, default=-1)
     if last >= count:
         raise InputError(f"{masks[last]} is the mask of frame {last} and the video has {count} frames, from 0")
-
-
-def _sinks(stack: contextlib.ExitStack, outputs: Outputs, reader: FrameReader, source: str) -> list[Sink]:
-    """What every frame is handed to; files appear when the stack is left."""
-    overlay = None
-    if outputs.overlay is not None:
-        overlay = stack.enter_context(OverlayWriter(outputs.overlay, reader.size, reader.frames_per_second))
-    sinks: list[Sink] = [ResultWriter(outputs.folder, overlay)]
-    if outputs.preview is not None:
-        sinks.append(stack.enter_context(PreviewSheet(outputs.preview)))
-    for kind, path in outputs.exports.items():
-        export: Any = open_export(kind, path, video=Path(source).stem)
-        sinks.append(stack.enter_context(export))
-    return sinks
 
 
 def _length(reader: FrameReader, span: Span) -> int | None:

@@ -15,7 +15,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
@@ -42,9 +42,10 @@ P = TypeVar("P", bound=Picture)
 class Tracker(Protocol):
     """What `stream` needs of a tracker: functions, compiled by the tracker, of arrays on the device.
 
-    Where masks are given for later frames, too, `init` also takes the keywords `objects`, ids that come later, and
-    `references`, how many frames have masks, and there is `annotate(variables, state, frame, label_map)`, which stands
-    in for `step` at such a frame (see `ranet_jax.tracker.Tracker`).
+    Where masks are given for later frames, too, there is `annotate(variables, state, frame, label_map)`, which stands
+    in for `step` at such a frame and makes the room that its objects need (see `ranet_jax.tracker.Tracker`). Nobody
+    says beforehand what will come: a frame's result depends on the masks up to it alone, so that tracking which goes on
+    after a correction is the same, to the last bit, as tracking in one go with that correction.
     """
 
     def init(self, variables: Any, frame: jax.Array, label_map: jax.Array) -> Any:
@@ -52,6 +53,18 @@ class Tracker(Protocol):
 
     def step(self, variables: Any, state: Any, frame: jax.Array) -> tuple[Any, jax.Array, Any]:
         """The next state, the frame's uint8 (height, width) label map, and anything; may donate the state."""
+
+
+ProbabilitySink = Callable[[Any, np.ndarray, np.ndarray | None], object]
+"""Called with a frame, its label map, and its objects' probabilities where the label map is not certain."""
+
+
+class _Segmented(NamedTuple):
+    """A frame with what was found in it, perhaps still on its way from the device."""
+
+    frame: Any
+    label_map: np.ndarray | jax.Array
+    probability: jax.Array | np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,7 @@ def stream(
     device: jax.Device | None = None,
     queue_size: int = 4,
     progress: Callable[[int], object] = lambda done: None,
+    probabilities: ProbabilitySink | None = None,
 ) -> StreamReport:
     """Segments a video: tracks the labels that are given for some frames, mostly the first, through all that follow.
 
@@ -100,6 +114,8 @@ def stream(
         device: where the variables are, for the frames to be put there; JAX's default device if None.
         queue_size: frames that may wait before the tracker, and label maps that may wait after it.
         progress: called after every frame, in the sink's thread, with the number of frames done.
+        probabilities: called before the sink with every frame, its label map, and what the tracker's `step` gives
+            beside it, float32 (height, width, n); None for the first frame that has labels and those before it.
 
     Returns:
         How many frames, and how long they took.
@@ -110,13 +126,13 @@ def stream(
     """
     start = time.perf_counter()
     incoming: _Handover[tuple[P, jax.Array]] = _Handover(queue_size)
-    outgoing: _Handover[tuple[P, np.ndarray | jax.Array]] = _Handover(queue_size)
+    outgoing: _Handover[_Segmented] = _Handover(queue_size)
     finished = array("d")
     with ThreadPoolExecutor(2, thread_name_prefix="ranet-stream") as pool:
         try:
             reading = pool.submit(_read, frames, incoming, device)
-            writing = pool.submit(_write, outgoing, sink, progress, finished)
-            waiting = _track(tracker, variables, given, incoming, outgoing, device)
+            writing = pool.submit(_write, outgoing, sink, progress, finished, probabilities)
+            waiting = _track(tracker, variables, given, incoming, outgoing, device, probabilities is not None)
             outgoing.close()
             writing.result()
         finally:  # whatever happened, neither thread may wait for the other side any more
@@ -195,13 +211,15 @@ def _track(
     variables: Any,
     given: Mapping[int, UInt8[np.ndarray, "*b height width"]],
     incoming: _Handover[tuple[P, jax.Array]],
-    outgoing: _Handover[tuple[P, np.ndarray | jax.Array]],
+    outgoing: "_Handover[_Segmented]",
     device: jax.Device | None,
+    with_probabilities: bool,
 ) -> set[int]:
     """Tracks all frames; the numbers of given label maps that no frame came for."""
     state, waiting = None, set(given)
     for number, (frame, image) in enumerate(incoming):
         label_map: np.ndarray | jax.Array
+        probability = None
         if number in given:
             waiting.discard(number)
             _require_same_size(frame, given[number])
@@ -209,25 +227,18 @@ def _track(
         if state is None:
             label_map = given.get(number, np.zeros(frame.image.shape[:-1], np.uint8))
             if number in given:
-                state = tracker.init(variables, image, labels, **_to_come(given, number))
+                state = tracker.init(variables, image, labels)
         elif number in given:
-            state, label_map, _ = tracker.annotate(variables, state, image, labels)  # type: ignore[attr-defined]
+            state, label_map, probability = tracker.annotate(variables, state, image, labels)  # type: ignore[attr-defined]
         else:
-            state, label_map, _ = tracker.step(variables, state, image)
-        if isinstance(label_map, jax.Array):
-            label_map.copy_to_host_async()
-        if not outgoing.put((frame, label_map)):
+            state, label_map, probability = tracker.step(variables, state, image)
+        probability = probability if with_probabilities else None
+        for result in (label_map, probability):
+            if isinstance(result, jax.Array):
+                result.copy_to_host_async()
+        if not outgoing.put(_Segmented(frame, label_map, probability)):
             return set()
     return waiting
-
-
-def _to_come(given: Mapping[int, np.ndarray], first: int) -> dict[str, Any]:
-    """What a tracker is told of the label maps after the first, so that it makes room once."""
-    later = [labels for number, labels in given.items() if number > first]
-    if not later:
-        return {}
-    ids = sorted({int(value) for labels in later for value in np.unique(labels)} - {0})
-    return {"objects": ids, "references": len(given)}
 
 
 def _require_same_size(frame: Picture, label_map: UInt8[np.ndarray, "*b height width"]) -> None:
@@ -239,14 +250,18 @@ def _require_same_size(frame: Picture, label_map: UInt8[np.ndarray, "*b height w
 
 
 def _write(
-    outgoing: _Handover[tuple[P, np.ndarray | jax.Array]],
+    outgoing: "_Handover[_Segmented]",
     sink: Callable[[P, np.ndarray], object],
     progress: Callable[[int], object],
     finished: "array[float]",
+    probabilities: ProbabilitySink | None,
 ) -> None:
     try:
-        for frame, label_map in outgoing:
-            sink(frame, np.asarray(label_map))
+        for frame, label_map, probability in outgoing:
+            labels = np.asarray(label_map)
+            if probabilities is not None:
+                probabilities(frame, labels, None if probability is None else np.asarray(probability))
+            sink(frame, labels)
             finished.append(time.perf_counter())
             progress(len(finished))
     finally:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,29 @@ def read_description(folder: Path) -> dict[str, Any]:
         missing = {"format", "name", "source", "frames", "size", "checkpoint", "objects"} - set(description)
         if missing or description["format"] != FORMAT:
             raise ValueError("its format is not known here")
+        objects_of(description)
         return description
     except (ValueError, TypeError) as error:
         raise InputError(f"{file} is damaged ({error}): restore it, or choose another --out") from error
+
+
+def objects_of(description: dict[str, Any]) -> list[StudioObject]:
+    """The objects that a description lists.
+
+    Raises:
+        TypeError: a field is missing, unknown or of another type.
+        ValueError: an id is taken twice, or not from 1 to 254.
+    """
+    objects = [StudioObject(**values) for values in description["objects"]]
+    types = typing.get_type_hints(StudioObject)
+    for entry in objects:
+        for name, kind in types.items():
+            if type(getattr(entry, name)) is not kind:
+                raise TypeError(f"an object's {name} is no {kind.__name__}")
+    ids = [entry.id for entry in objects]
+    if len(set(ids)) < len(ids) or not all(1 <= id <= 254 for id in ids):
+        raise ValueError(f"the ids {ids} are not different ones from 1 to 254")
+    return objects
 
 
 def write_description(folder: Path, description: dict[str, Any]) -> None:

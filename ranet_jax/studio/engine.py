@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ranet_jax.clicks.features import Encoder
 from ranet_jax.errors import InputError
 from ranet_jax.io.video import Frame
 from ranet_jax.runtime.stream import stream
 from ranet_jax.studio.description import Labels, ids_of
-from ranet_jax.studio.features import Encoder
 from ranet_jax.studio.project import Project
 from ranet_jax.tracker import Tracker
 from ranet_jax.weights import Checkpoint, open_checkpoint

@@ -9,7 +9,7 @@ import collections
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import av
 import cv2
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ranet_jax.errors import InputError
-from ranet_jax.io.container import _transformed
+from ranet_jax.io.container import upright_image
 from ranet_jax.io.folders import frame_files
 from ranet_jax.io.frames import FOLDER_FRAMES_PER_SECOND, Frame
 from ranet_jax.io.levels import EightBits
@@ -49,8 +49,8 @@ class _Source(Protocol):
     def run(self, start: int, stop: int, step: int) -> Iterator[Image]:
         """Frames in order."""
 
-    def seconds_to(self, index: int) -> float:
-        """About how long one frame takes to decode."""
+    def start(self, index: int) -> int:
+        """The frame, at or before this one, with which decoding has to start."""
 
     def time(self, index: int) -> float | None:
         """When a frame is shown, in seconds from the first; None where its place and the rate say so."""
@@ -113,11 +113,20 @@ class FrameStore:
 
     def is_quick(self, index: int) -> bool:
         """Whether a frame is at hand, or decoded within `PATIENCE`."""
-        return index in self._cache or self._source.seconds_to(index) <= PATIENCE
+        return index in self._cache or self._seconds_to(index) <= PATIENCE
 
     def is_quick_everywhere(self) -> bool:
         """Whether every frame is decoded within `PATIENCE`."""
-        return all(self._source.seconds_to(index) <= PATIENCE for index in range(len(self)))
+        return all(self._seconds_to(index) <= PATIENCE for index in range(len(self)))
+
+    def quick_neighbour(self, index: int) -> int:
+        """The frame itself where it is decoded quickly; otherwise one not far before it that is."""
+        return index if self.is_quick(index) else self._source.start(index)
+
+    def _seconds_to(self, index: int) -> float:
+        """About how long one frame takes to decode."""
+        height, width = self.size
+        return (index - self._source.start(index)) * height * width / DECODED_PIXELS_PER_SECOND
 
     def run(self, start: int, stop: int, step: int = 1) -> Iterator[Frame]:
         """Frames `start`, `start + step`, ... before `stop`, each decoded once as it is asked for.
@@ -158,8 +167,8 @@ class _Folder:
     def run(self, start: int, stop: int, step: int) -> Iterator[Image]:
         return (self.image(index) for index in range(start, stop, step))
 
-    def seconds_to(self, index: int) -> float:
-        return 0.0
+    def start(self, index: int) -> int:
+        return index
 
     def time(self, index: int) -> float | None:
         return None
@@ -180,17 +189,18 @@ class _Video:
         self._index = _read_index(path)
         self.frames_per_second = self._index.frames_per_second
         self._decoder: _Decoder | None = None
+        self._to_eight_bits = EightBits()  # by the first frame, which is decoded here
         first = self.image(0)
         self.size = (first.shape[0], first.shape[1])
         self.names = [f"{index:05d}" for index in range(len(self._index.times))]
 
     def image(self, index: int) -> Image:
         # The decoder that stands just before the frame goes on; any other place needs a seek.
-        near = self._decoder is not None and self._start(index) < self._decoder.position <= index
+        near = self._decoder is not None and self.start(index) < self._decoder.position <= index
         if self._decoder is None or not near:
             if self._decoder is not None:
                 self._decoder.close()
-            self._decoder = _Decoder(self._path, self._index, self._start(index))
+            self._decoder = _Decoder(self._path, self._index, self.start(index), self._to_eight_bits)
         try:
             return self._decoder.take(index)
         except InputError:
@@ -210,19 +220,14 @@ class _Video:
             while images:
                 yield images.pop()
 
-    def seconds_to(self, index: int) -> float:
-        height, width = self.size
-        return (index - self._start(index) + 1) * height * width / DECODED_PIXELS_PER_SECOND
-
     def time(self, index: int) -> float | None:
         return (self._index.times[index] - self._index.times[0]) * self._index.time_base
 
-    def _start(self, index: int) -> int:
-        """Where decoding has to start for a frame."""
+    def start(self, index: int) -> int:
         return self._index.starts[bisect.bisect_right(self._index.starts, index) - 1]
 
     def _forward(self, start: int, stop: int) -> Iterator[Image]:
-        decoder = _Decoder(self._path, self._index, self._start(start), threads=True)
+        decoder = _Decoder(self._path, self._index, self.start(start), self._to_eight_bits, threads=True)
         try:
             for index in range(start, stop):
                 yield decoder.take(index)
@@ -237,8 +242,8 @@ class _Decoder:
         position: number of the frame it gives next.
     """
 
-    def __init__(self, path: Path, index: _Index, start: int, *, threads: bool = False):
-        self._path, self._times = path, index.times
+    def __init__(self, path: Path, index: _Index, start: int, to_eight_bits: EightBits, *, threads: bool = False):
+        self._path, self._times, self._to_eight_bits = path, index.times, to_eight_bits
         self._container = av.open(str(path))
         stream = self._container.streams.video[0]
         stream.thread_type = "AUTO" if threads else "SLICE"
@@ -254,19 +259,13 @@ class _Decoder:
             for frame in self._frames:
                 if frame.pts is not None and frame.pts >= wanted:
                     self.position = index + 1
-                    return _upright(frame)
+                    return upright_image(frame, self._to_eight_bits, str(self._path))
         except av.error.FFmpegError as error:
             raise InputError(f"cannot decode frame {index} of {self._path} ({error.strerror})") from error
         raise InputError(f"{self._path} ends before its frame {index}: get a complete copy")
 
     def close(self) -> None:
         self._container.close()
-
-
-def _upright(frame: av.VideoFrame) -> Image:
-    image = frame.to_ndarray(format="rgb24")
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-    return image if matrix is None else _transformed(image, np.frombuffer(bytes(matrix), np.int32))
 
 
 def _read_index(path: Path) -> _Index:

@@ -39,11 +39,11 @@ class Journal:
         """Reads the file; without one, nothing is known of any frame."""
         self.records = [FrameRecord() for _ in range(frames)]
         self._path = path
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
             try:
                 self._apply(json.loads(line))
             except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-                continue  # cut short by the end of the process that wrote it
+                continue  # damaged, or cut short by the end of the process that wrote it
 
     def update(self, index: int, **values: Any) -> None:
         """Changes fields of a frame's record, on disk and here."""
@@ -74,11 +74,17 @@ class Journal:
             for index in entry["stale"]:
                 self.records[index].stale = True
             return
+        if entry["frame"] < 0:
+            raise IndexError("frames are counted from 0")
         record = self.records[entry["frame"]]
-        for field in ("direction", "stale", "absent"):
-            if field in entry:
-                setattr(record, field, entry[field])
+        values: dict[str, Any] = {field: entry[field] for field in ("direction", "stale", "absent") if field in entry}
         if "areas" in entry:
-            record.areas = {int(key): int(value) for key, value in entry["areas"].items()}
+            values["areas"] = {int(key): int(value) for key, value in entry["areas"].items()}
         if "scores" in entry:
-            record.scores = {int(key): float(value) for key, value in entry["scores"].items()}
+            values["scores"] = {int(key): float(value) for key, value in entry["scores"].items()}
+        if values.get("direction", "") not in ("", "forward", "backward"):
+            raise ValueError("a direction is forward or backward")
+        values["stale"] = bool(values.get("stale", record.stale))
+        values["absent"] = [int(value) for value in values.get("absent", record.absent)]
+        for field, value in values.items():  # all of a line, or nothing of it
+            setattr(record, field, value)

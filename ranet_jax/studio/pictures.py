@@ -55,9 +55,9 @@ class Pictures:
         return encode_jpeg(self._frames.image(index), quality=92), True
 
     def thumbnail(self, index: int) -> bytes:
-        """A frame as a JPEG of at most 160 pixels a side."""
+        """A frame, or one shortly before it that is decoded sooner, as a JPEG of at most 160 pixels a side."""
         small = _small_path(self._folder, index)
-        image = read_picture(small) if small.exists() else self._frames.image(index)
+        image = read_picture(small) if small.exists() else self._frames.image(self._frames.quick_neighbour(index))
         return encode_jpeg(image, longest=THUMBNAIL, quality=80)
 
     @contextlib.contextmanager

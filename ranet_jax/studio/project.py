@@ -20,7 +20,6 @@ import numpy as np
 
 from ranet_jax.errors import InputError
 from ranet_jax.io.atomic import make_folder
-from ranet_jax.io.masks import read_label_map, write_label_map
 from ranet_jax.studio.description import (
     COLOURS,
     FORMAT,
@@ -30,11 +29,13 @@ from ranet_jax.studio.description import (
     areas_of,
     checked_name,
     ids_of,
+    objects_of,
     read_description,
     write_description,
 )
 from ranet_jax.studio.frames import FrameStore
 from ranet_jax.studio.journal import FrameRecord, Journal
+from ranet_jax.studio.mask_files import MaskFiles
 
 
 class Project:
@@ -58,7 +59,7 @@ class Project:
         description = read_description(self.folder)
         self.name = str(description["name"])
         self.checkpoint: str | None = description["checkpoint"]
-        self.objects = [StudioObject(**values) for values in description["objects"]]
+        self.objects = objects_of(description)
         self._source = str(description["source"])
         self.frames = FrameStore(self.folder / self._source)
         if len(self.frames) != description["frames"] or list(self.frames.size) != description["size"]:
@@ -66,6 +67,7 @@ class Project:
                 f"{self.folder / self._source} is not the video this project was made with: put the old one back,"
                 " or choose another --out"
             )
+        self._masks = MaskFiles(self.folder, self.frames.names, self.frames.size)
         self._lock = threading.RLock()
         self._owner = filelock.FileLock(self.folder / ".lock", blocking=False)
         try:
@@ -118,12 +120,11 @@ class Project:
     def given(self) -> list[int]:
         """Numbers of the frames that have a mask of the user's, ascending."""
         with self._lock:
-            names = {path.stem for path in (self.folder / "given").glob("*.png")}
-            return [index for index, name in enumerate(self.frames.names) if name in names]
+            return self._masks.given()
 
     def given_labels(self, index: int) -> Labels:
         """The user's mask of a frame, which holds only the objects marked there; zeros without one."""
-        return self._read("given", index)
+        return self._masks.read("given", index)
 
     def absent(self, index: int) -> list[int]:
         """Ids of the objects that the user says are not in a frame."""
@@ -131,7 +132,7 @@ class Project:
 
     def result_path(self, index: int) -> Path:
         """Where the result of a frame is, or will be."""
-        return self.folder / "masks" / f"{self.frames.names[index]}.png"
+        return self._masks.path("masks", index)
 
     def labels(self, index: int) -> Labels:
         """What a frame shows: the result, and in its place what the user gave of any object.
@@ -140,7 +141,7 @@ class Project:
             uint8 (height, width), a copy.
         """
         with self._lock:
-            labels = self._read("masks", index)
+            labels = self._masks.read("masks", index)
             given = self.given_labels(index)
             known = [*ids_of(given), *self.absent(index)]
             if known:
@@ -165,12 +166,12 @@ class Project:
             known = {*ids_of(self.given_labels(index)), *self.absent(index)}
             changed = before != labels
             known |= {*ids_of(before[changed]), *ids_of(labels[changed])}
-            if not self.result_path(index).exists():
+            if not self._masks.exists("masks", index):
                 known |= set(ids_of(labels))
             present = known & set(ids_of(labels))
             given = np.where(np.isin(labels, np.array(sorted(present), np.uint8)), labels, 0).astype(np.uint8)
             self._journal.mark_stale(self._dependents(index))
-            self._write_given(index, given)
+            self._masks.write("given", index, given)
             self._journal.update(index, absent=sorted(known - present), areas=areas_of(labels))
 
     def forget_given(self, index: int) -> None:
@@ -178,7 +179,7 @@ class Project:
         with self._lock:
             self.require_writable()
             self._journal.mark_stale(self._dependents(index))
-            self._given_path(index).unlink(missing_ok=True)
+            self._masks.write("given", index, np.zeros(self.frames.size, np.uint8))
             self._journal.update(index, absent=[])
             self._journal.update(index, areas=areas_of(self.labels(index)))
 
@@ -199,18 +200,18 @@ class Project:
         """
         with self._lock:
             others = {entry.id for entry in self.objects} - tracked
-            if others and self.result_path(index).exists():
-                kept = self._read("masks", index)
+            if others and self._masks.exists("masks", index):
+                kept = self._masks.read("masks", index)
                 kept[~np.isin(kept, np.array(sorted(others), np.uint8))] = 0
                 labels = np.where(labels > 0, labels, kept)
-            write_label_map(self.result_path(index), labels)
+            self._masks.write("masks", index, labels)
             self._journal.update(index, direction=direction, stale=False, areas=areas_of(labels), scores=scores)
             return labels
 
     def is_current(self, index: int) -> bool:
         """Whether a frame is tracked and nothing that it depends on changed since."""
         record = self._journal.records[index]
-        return bool(record.direction) and not record.stale and self.result_path(index).exists()
+        return bool(record.direction) and not record.stale and self._masks.exists("masks", index)
 
     def record(self, index: int) -> FrameRecord:
         """What is known of a frame."""
@@ -218,7 +219,7 @@ class Project:
 
     def has_labels(self, index: int) -> bool:
         """Whether a frame has a mask of any kind."""
-        return self.result_path(index).exists() or self._given_path(index).exists()
+        return self._masks.exists("masks", index) or self._masks.exists("given", index)
 
     # Objects
 
@@ -272,15 +273,7 @@ class Project:
             entry = self._object(id)
             given = [index for index in self.given if id in ids_of(self.given_labels(index))]
             for index in range(len(self.frames)):
-                for kind in ("given", "masks"):
-                    labels = self._read(kind, index) if self._path(kind, index).exists() else None
-                    if labels is None or not np.any(labels == id):
-                        continue
-                    labels[labels == id] = 0
-                    if kind == "given":
-                        self._write_given(index, labels)
-                    else:
-                        write_label_map(self._path(kind, index), labels)
+                self._masks.erase(index, id)
                 record = self._journal.records[index]
                 if id in record.areas or id in record.absent:
                     absent = [value for value in record.absent if value != id]
@@ -322,7 +315,7 @@ class Project:
         with self._lock:
             if not self.writable:  # the process that writes goes on
                 self._journal = Journal(self.folder / "frames.jsonl", len(self.frames))
-                self.objects = [StudioObject(**values) for values in read_description(self.folder)["objects"]]
+                self.objects = objects_of(read_description(self.folder))
             height, width = self.frames.size
             return {
                 "name": self.name,
@@ -364,24 +357,6 @@ class Project:
         records = self._journal.records
         after = [i for i in range(index + 1, len(records)) if records[i].direction == "forward"]
         return [i for i in range(index) if records[i].direction == "backward"] + after
-
-    def _given_path(self, index: int) -> Path:
-        return self._path("given", index)
-
-    def _path(self, kind: str, index: int) -> Path:
-        return self.folder / kind / f"{self.frames.names[index]}.png"
-
-    def _read(self, kind: str, index: int) -> Labels:
-        path = self._path(kind, index)
-        if not path.exists():
-            return np.zeros(self.frames.size, np.uint8)
-        return read_label_map(path)
-
-    def _write_given(self, index: int, given: Labels) -> None:
-        if given.any():
-            write_label_map(self._given_path(index), given)
-        else:
-            self._given_path(index).unlink(missing_ok=True)
 
     def _check(self, labels: Labels, *, any_id: bool = False) -> None:
         if labels.shape != self.frames.size:

@@ -19,8 +19,8 @@ from ranet_jax.studio.pictures import Pictures
 from ranet_jax.studio.project import Project
 
 if TYPE_CHECKING:  # JAX is imported in a thread, after the page is there
+    from ranet_jax.clicks.features import Encoder
     from ranet_jax.studio.engine import Engine, Plan, Progress
-    from ranet_jax.studio.features import Encoder
 
 COMPRESSION = 1
 """Label maps on the way to the page: fast rather than small."""
@@ -192,7 +192,7 @@ class Session:
         Raises:
             InputError: a point lies outside the frame, or there is neither a positive one nor a box.
         """
-        from ranet_jax.studio.clicks import click_mask
+        from ranet_jax.clicks.clicks import click_mask
 
         project = self.project
         _, encoder = self._loaded()

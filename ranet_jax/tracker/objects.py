@@ -1,8 +1,10 @@
 """Objects by index: ids of label maps, on the device numbered 1, 2, ... with 0 for background, padded to a bucket."""
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8
@@ -62,6 +64,16 @@ def padded_ids(ids: Iterable[int], count: int | None = None) -> UInt8[np.ndarray
     return padded
 
 
+def check_frame_size(frame_size: Any) -> None:
+    """Raises InputError where a frame size is no tuple of two positive whole numbers."""
+    if (
+        not isinstance(frame_size, tuple)
+        or len(frame_size) != 2
+        or not all(isinstance(side, int | np.integer) and side > 0 for side in frame_size)
+    ):
+        raise InputError(f"a frame size is a tuple (height, width) of pixels, and this is {frame_size!r}")
+
+
 def check_frame(frame: Any, frame_size: tuple[int, int]) -> None:
     """Checks a frame by its type and shape: no value is looked at.
 
@@ -114,3 +126,11 @@ def masks_of_indices(indices: Int32[Array, "h w"], n: int) -> Float[Array, "1 h 
     """One float mask for each object, as a batch of one."""
     numbers = jnp.arange(1, n + 1, dtype=indices.dtype)[None, None, None]
     return (indices[None, ..., None] == numbers).astype(jnp.float32)
+
+
+@functools.partial(jax.jit, static_argnames=("shapes",))
+def grown(state: Any, *, shapes: tuple[tuple[int, ...], ...]) -> Any:
+    """Every array of a state with zeros behind, up to a shape: objects and references lie one after another in all."""
+    leaves, structure = jax.tree.flatten(state)
+    grow = lambda x, shape: jnp.pad(x, [(0, b - a) for a, b in zip(x.shape, shape, strict=True)]) if x.ndim else x
+    return jax.tree.unflatten(structure, [grow(x, shape) for x, shape in zip(leaves, shapes, strict=True)])

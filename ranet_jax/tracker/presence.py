@@ -10,6 +10,7 @@ before leads the network to whatever hides it. How much likeness a component nee
                                           if it is recognised: so an object comes back
 
 Likeness is the target model's (`ranet_jax.tracker.target.likeness`); without one, components are judged by place alone.
+A pixel that another object is more probable in is that one's, and says nothing of this one's likeness.
 """
 
 import dataclasses
@@ -87,6 +88,8 @@ def decide(
     if likeness is None:
         kept = jnp.where(moved[None, None], in_place, _of_components(labels, densest_cells(config, cells)))
         return _cleared(config, probability, cells & ~kept)
+    own = probability == jnp.max(probability, axis=-1, keepdims=True)
+    share = _cell_shares(config, ((probability > 0.5) & own).astype(jnp.float32))
     scores = _enlarged(likeness, share.shape[0] // likeness.shape[0]) * share
     weight = config.cell**2 * (likeness.shape[0] * likeness.shape[1]) / (probability.shape[0] * probability.shape[1])
     # In place, the object is judged as a whole: parts of it are less alike than it is.

@@ -21,7 +21,8 @@ from ranet_jax.nn import adaptive_average_pool, upsample
 from ranet_jax.nn.config import check_values
 
 Maps = tuple[Float[Array, "..."], ...]
-"""Feature maps of a frame (b, h, w, c), fine to coarse: at 1/2, 1/4, 1/8, ...; the third is at 1/8."""
+"""Feature maps of a frame (b, h, w, c), fine to coarse: at 1/2, 1/4, 1/8, ...; the third is at 1/8. One map or two will
+do: the model then lives on the grid of the last, whatever that is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,8 +282,8 @@ def _positive(x: jax.Array) -> jax.Array:
 
 
 def _grid(maps: Maps) -> tuple[int, int]:
-    """Rows and columns at 1/8: c3's."""
-    return maps[2].shape[1], maps[2].shape[2]
+    """Rows and columns at 1/8: the third map's, or the last one's of fewer."""
+    return maps[:3][-1].shape[1], maps[:3][-1].shape[2]
 
 
 def _leading(axis: int, tree: Any) -> Any:

@@ -17,7 +17,9 @@ from ranet_jax.tracker.aggregation import decide
 from ranet_jax.tracker.config import TrackerConfig
 from ranet_jax.tracker.objects import (
     check_frame,
+    check_frame_size,
     check_labels,
+    grown,
     indices_of_labels,
     labels_of_indices,
     masks_of_indices,
@@ -52,7 +54,7 @@ class Tracker:
         tracker: how it tracks.
         frame_size: height and width of the frames, any.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from ranet_jax.ranet import RANetConfig
         >>> from ranet_jax.weights import initial_variables
@@ -74,6 +76,10 @@ class Tracker:
     config: NetworkConfig
     tracker: TrackerConfig
     frame_size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        """Raises InputError where the size is none."""
+        check_frame_size(self.frame_size)
 
     def init(
         self,
@@ -207,15 +213,7 @@ def with_room(tracker: Tracker, variables: Any, state: State, frame: Any, label_
     start = functools.partial(_init, tracker=tracker, references=max(references, state.ages.size))
     wanted = jax.eval_shape(start, variables, frame, label_map, state.ids)
     shapes = lambda tree: [leaf.shape for leaf in jax.tree.leaves(tree)]
-    return state if shapes(wanted) == shapes(state) else _grown(state, shapes=tuple(shapes(wanted)))
-
-
-@functools.partial(jax.jit, static_argnames=("shapes",))
-def _grown(state: State, *, shapes: tuple[tuple[int, ...], ...]) -> State:
-    """Every array with zeros behind, up to a shape: objects and references lie one after another in all of them."""
-    leaves, structure = jax.tree.flatten(state)
-    grow = lambda x, shape: jnp.pad(x, [(0, b - a) for a, b in zip(x.shape, shape, strict=True)]) if x.ndim else x
-    return jax.tree.unflatten(structure, [grow(x, shape) for x, shape in zip(leaves, shapes, strict=True)])
+    return state if shapes(wanted) == shapes(state) else grown(state, shapes=tuple(shapes(wanted)))
 
 
 class _Geometry(NamedTuple):

@@ -52,7 +52,7 @@ def draw_curves(runs: Mapping[str, pathlib.Path], target: pathlib.Path) -> None:
     """
     _require_format(target)
     measured = {name: read_metrics(folder) for name, folder in runs.items()}
-    _save_figure(target, (4.0 * len(measured), 4.5), lambda figure: _fill(figure, measured))
+    save_figure(target, (4.0 * len(measured), 4.5), lambda figure: _fill(figure, measured))
 
 
 def _fill(figure: Any, measured: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]) -> None:
@@ -74,7 +74,7 @@ def _require_format(target: pathlib.Path) -> None:
         raise InputError(f"{target}: no such kind of picture here; choose {' or '.join(FORMATS)}")
 
 
-def _save_figure(target: pathlib.Path, size: tuple[float, float], fill: Callable[[Any], None]) -> None:
+def save_figure(target: pathlib.Path, size: tuple[float, float], fill: Callable[[Any], None]) -> None:
     """Writes a picture.
 
     Args:

@@ -28,7 +28,7 @@ class Reporter:
 
     Use it as a context manager.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = tempfile.mkdtemp()
         >>> with Reporter(folder, steps=10, first_step=0, console=Console(quiet=True)) as reporter:

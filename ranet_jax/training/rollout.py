@@ -18,7 +18,6 @@ from ranet_jax.tracker.target import second_view
 from ranet_jax.training.losses import Mean, intersection_over_union, mask_loss, masks_of_labels, mean_of_valid
 from ranet_jax.training.optimizer import WHOLE_BACKBONE, frozen_backbone
 from ranet_jax.training.step import LossFunction, Metrics
-from ranet_jax.weights import expected_variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,39 +224,3 @@ def clip_loss(
         return summed(losses), {"iou": summed(overlaps), "last_iou": overlaps[-1]}
 
     return loss
-
-
-def temporary_bytes(
-    config: NetworkConfig,
-    tracker: TrackerConfig,
-    objective: Objective,
-    *,
-    batch_size: int,
-    clip_length: int,
-    objects: int = 1,
-    frozen: tuple[str, ...] = (),
-) -> int:
-    """Memory that the compiled gradient of a training step takes besides its inputs and outputs; nothing is run.
-
-    Args:
-        config: of the network.
-        tracker: how it tracks.
-        objective: of the training, with its `remat`.
-        batch_size: clips of a batch.
-        clip_length: frames of a clip.
-        objects: of a clip.
-        frozen: see `OptimizerConfig.frozen`.
-    """
-    variables = expected_variables(config)
-    loss = clip_loss(config, tracker, objective, frozen=frozen)
-    shape = (batch_size, clip_length, *config.input_size)
-    batch = {
-        "images": jax.ShapeDtypeStruct((*shape, 3), jnp.uint8),
-        "labels": jax.ShapeDtypeStruct(shape, jnp.uint8),
-        "valid": jax.ShapeDtypeStruct((batch_size, objects), jnp.bool_),
-    }
-    gradient = jax.jit(jax.grad(lambda params, statistics, batch: loss(params, statistics, batch)[0].total))
-    compiled = gradient.lower(variables["params"], variables.get("batch_stats", {}), batch).compile()
-    analysis = compiled.memory_analysis()
-    assert analysis is not None, "this backend does not analyse memory"
-    return int(analysis.temp_size_in_bytes)

@@ -61,7 +61,7 @@ class StepFunction(NamedTuple):
 def initial_state(variables: Any, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step, from a network's variables.
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp, optax
         >>> state = initial_state({"params": {"head": jnp.zeros(3)}}, optax.sgd(0.1))
         >>> int(state.step)

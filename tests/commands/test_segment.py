@@ -27,7 +27,7 @@ COUNT = 5
 class Repeating:
     """A tracker that shows again what was given last."""
 
-    def init(self, variables, frame, label_map, objects=(), references=1):
+    def init(self, variables, frame, label_map):
         return jnp.asarray(label_map)
 
     def step(self, variables, state, frame):
@@ -36,6 +36,18 @@ class Repeating:
     def annotate(self, variables, state, frame, label_map):
         label_map = jnp.where(label_map > 0, label_map, state)
         return label_map, label_map, None
+
+
+class Sure(Repeating):
+    """The same with a probability of 3/4 for what it shows, for 1 and 9, and one column too many."""
+
+    def step(self, variables, state, frame):
+        shown = state[..., None] == jnp.array([1, 9, 0], jnp.uint8)[None, None]
+        return state, state, jnp.where(shown, 0.75, 0.125)
+
+    def annotate(self, variables, state, frame, label_map):
+        state, label_map, _ = super().annotate(variables, state, frame, label_map)
+        return state, label_map, self.step(variables, state, frame)[2]
 
 
 @pytest.fixture
@@ -294,6 +306,53 @@ def test_all_outputs_at_once(case, repeating, capsys):
         assert kind in summary
     with np.load("out/video.npz") as arrays:
         assert len(arrays.files) >= COUNT
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_probabilities_fit_the_masks(case, repeating, monkeypatch, network, backward):
+    monkeypatch.setattr(segment_command, "_checkpoint_tracking", lambda options: (lambda size, n: Sure(), {}, {}))
+    command = ["segment", "frames", "--mask", "1=a.png", "--mask", "3=b.png", "--out", "out", "--checkpoint", network]
+    more = ["--backward"] if backward else []
+    assert run(*command, "--format", "probabilities", "--format", "npz", *more) == 0
+    labels = results()
+    with np.load("out/frames_probabilities.npz") as found:
+        assert found["ids"].tolist() == [1, 9]
+        assert sorted(found.files) == ["1", "2", "3", "4", "5", "ids"]
+        for name, shown in labels.items():
+            assert found[name].shape == (*SIZE, 3)
+            np.testing.assert_array_equal(np.array([0, 1, 9])[found[name].argmax(axis=-1)], shown)
+        assert found["2"].max() == 1, "what is given is certain"
+        assert found["1"].max() == (0.875 if backward else 1)
+        row, column = 25, 60
+        assert found["5"][row, column].tolist() == [0.25, 0.125, 0.75]
+
+
+def test_objects_are_marked_by_boxes_and_points(case, repeating, network, capsys):
+    image = np.full((*SIZE, 3), 90, np.uint8)
+    image[20:40, 50:70] = (230, 40, 30)
+    image[34:46, 2:14] = (20, 60, 220)
+    for number in range(COUNT):
+        Image.fromarray(image).save(f"frames/{number + 1}.png")
+    marks = ["--mask", "a.png", "--mask", "2=b.png", "--box", "49,19,22,22", "--point", "5,40", "--checkpoint", network]
+    assert run("segment", "frames", *marks, "--out", "out") == 0
+    found = results()
+    assert ids(found["1"]) == [1, 2, 3]
+    assert found["1"][40, 5] == 3
+    np.testing.assert_array_equal(found["1"] == 1, read_label_map("a.png") == 1)
+    rows, columns = np.nonzero(found["1"] == 2)
+    assert 18 <= rows.min() < rows.max() < 42
+    assert 48 <= columns.min() < columns.max() < 72
+    assert ids(found["5"]) == [1, 2, 3, 9] or ids(found["5"]) == [1, 3, 9]
+    assert run("segment", "frames", "--start", "2", "--point", "5,40", "--checkpoint", network, "--out", "out2") == 0
+    assert [(name, ids(labels)) for name, labels in results("out2").items()] == [("3", [1]), ("4", [1]), ("5", [1])]
+    capsys.readouterr()
+    for mark, message in (
+        (("--point", "5"), "'5' is not a point: give X,Y in pixels, such as 320,180"),
+        (("--box", "1,2,3,x"), "'1,2,3,x' is not a box: give X,Y,WIDTH,HEIGHT in pixels"),
+        (("--point", "80,5", "--checkpoint", network), "--point 80,5 lies outside of the frames of 80x48"),
+        (("--point", "5,5", "--program", "p"), "--point and --box need a checkpoint's encoder"),
+    ):
+        assert message in refused(capsys, case, "segment", "frames", "--out", "new", *mark)
 
 
 def test_frame_writes_the_frame_to_draw_on(case, capsys):

@@ -239,6 +239,42 @@ def test_donor_behind_leaves_the_object_whole(videos):
         np.testing.assert_array_equal(sample["labels"][1] == 1, blobs(1) == 1)
 
 
+def test_a_twin_has_the_colour_of_the_sample_s_own_object(videos):
+    config = paste_config(as_object=1.0, behind=1.0, twin=1.0)
+    seen = 0
+    for seed in range(20):
+        sample = static_pair(rng_of(seed), videos, 0, config)
+        twin = sample["labels"][1] == 2
+        if twin.sum() > 50:
+            colours, counts = np.unique(sample["images"][1][twin], axis=0, return_counts=True)
+            np.testing.assert_array_equal(colours[counts.argmax()], COLOURS[1])
+            seen += 1
+    assert seen > 5
+
+
+def test_pasted_objects_move_by_themselves(videos):
+    """Of a still nothing else does."""
+    moving = GeometryConfig(0.0, 0.0, (1.0, 1.0), 0.1, 0.0)
+    still = dataclasses.replace(paste_config(as_object=1.0, behind=1.0), rollout=2, motion=STILL)
+    config = dataclasses.replace(still, paste=dataclasses.replace(still.paste, motion=moving))
+    moved = 0
+    for seed in range(20):
+        first, last = (static_pair(rng_of(seed), videos, 0, config)["labels"][i] for i in (1, 2))
+        np.testing.assert_array_equal(first == 1, last == 1)
+        moved += bool((first == 2).any() and ((first == 2) != (last == 2)).any())
+        fixed = static_pair(rng_of(seed), videos, 0, still)["labels"]
+        np.testing.assert_array_equal(fixed[1], fixed[2])
+    assert moved > 5
+
+
+def test_several_are_pasted(videos):
+    config = paste_config(as_object=1.0, behind=1.0, twin=1.0, count=2)
+    counts = {int(static_pair(rng_of(seed), videos, 0, config)["valid"].sum()) for seed in range(30)}
+    assert 3 in counts
+    with pytest.raises(InputError, match=r"paste\.count is 0"):
+        PasteConfig(count=0)
+
+
 def test_no_room_for_a_pasted_object(videos):
     config = dataclasses.replace(paste_config(as_object=1.0), max_objects=1)
     for seed in range(10):

@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
-import torch
 
 from ranet_jax.backbones import backbone
 from ranet_jax.convert.torch_backbones import backbone_from_torch, resnet_entries
-from ranet_jax.convert.torch_file import read_torch_file
+from ranet_jax.convert.torch_file import read_torch_file, write_torch_file
 from ranet_jax.data.config import SampleConfig
 from ranet_jax.errors import InputError
 from ranet_jax.mrnet.network import MRNet
@@ -124,13 +123,13 @@ def test_torchvision_s_resnet_50_becomes_the_encoder_and_sees_no_mask_at_first(t
     """From a file in torchvision's naming to features: those of the network of three channels, whatever the mask."""
     module = backbone("resnet50", norm="batch")
     shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
-    stored = {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
+    stored = {"fc.weight": np.zeros((1000, 2048), np.float32), "fc.bias": np.zeros(1000, np.float32)}
     for name, path, layout in resnet_entries((3, 4, 6, 3), prefix="", path=(), statistics=True):
         leaf = functools.reduce(operator.getitem, path, shapes)
         shape = leaf.shape if layout == "vector" else (leaf.shape[3], leaf.shape[2], *leaf.shape[:2])
         value = rng.normal(size=shape) * np.sqrt(2 / np.prod(shape[1:]))
-        stored[name] = torch.from_numpy(np.float32(1 + 0.1 * np.abs(value) if layout == "vector" else value))
-    torch.save(stored, tmp_path / "resnet50.pth")
+        stored[name] = np.float32(1 + 0.1 * np.abs(value) if layout == "vector" else value)
+    write_torch_file(tmp_path / "resnet50.pth", stored)
     model = MRNetConfig(input_size=(64, 96))
     config = load_config("mrnet_davis16")
     config.backbone_checkpoint = str(tmp_path / "resnet50.pth")

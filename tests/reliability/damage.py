@@ -224,7 +224,7 @@ def _unfinished(out: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
     # The command's own copies of inputs, which are damaged, are no outputs.
     for path in sorted(path for path in out.rglob("*") if path.is_file()):
         relative = path.relative_to(out)
-        if relative.parts[0] in ("checkpoints", "results"):
+        if relative.parts[0] in ("checkpoints", "project", "results"):
             continue
         if any(part.startswith(".") for part in relative.parts):
             yield path, "over from writing"

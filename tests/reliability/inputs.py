@@ -1,6 +1,7 @@
 """One small undamaged input of every kind that the commands read, and the commands that read them."""
 
 import dataclasses
+import json
 import pathlib
 import shutil
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from ranet_jax.data.samples import video_pair
 from ranet_jax.data.sources import davis_videos
 from ranet_jax.io.masks import write_label_map
 from ranet_jax.networks import RANetConfig
+from ranet_jax.studio.project import Project
 from ranet_jax.tracker import TrackerConfig
 from ranet_jax.training.checkpoint import Checkpoints
 from ranet_jax.training.step import initial_state
@@ -64,6 +66,7 @@ def make_inputs(folder: pathlib.Path) -> None:
     ]
     if cli.main(program):
         raise RuntimeError("the undamaged network cannot be exported")
+    _write_project(folder / "project", folder / "video.mp4", labels)
     with Checkpoints(folder / "training", keep=2, config={"seed": 1}) as checkpoints:
         for step in (1, 2):
             checkpoints.save(_state(step), iter(make_dataset()))
@@ -91,6 +94,20 @@ def _write_davis(root: pathlib.Path, images: list[np.ndarray], labels: list[np.n
         (root / "ImageSets" / year).mkdir(parents=True)
         for split in ("train", "val"):
             (root / "ImageSets" / year / f"{split}.txt").write_text("square\n")
+
+
+def _write_project(folder: pathlib.Path, video: pathlib.Path, labels: list[np.ndarray]) -> None:
+    """A project of the studio with its video: two masks are given, all frames are tracked."""
+    (folder / "media").mkdir(parents=True)
+    shutil.copy(video, folder / "media" / "video.mp4")
+    project = Project.create(folder, folder / "media" / "video.mp4")
+    for _ in range(2):
+        project.add_object()
+    for index, values in enumerate(labels):
+        project.record_result(index, values, {1}, "forward", {1: 0.9})
+    for index in (0, 3):
+        project.save_labels(index, np.roll(labels[index], 1, axis=0))
+    project.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +182,24 @@ def _continue_training(inputs: pathlib.Path, out: pathlib.Path) -> int:
     return cli.run(restore, debug=False)
 
 
+def _open_project(inputs: pathlib.Path, out: pathlib.Path) -> int:
+    """What the studio does with a project: all that the page shows, and one change."""
+
+    def work() -> None:
+        folder = out / "project"
+        shutil.copytree(inputs / "project", folder)
+        project = Project(folder)
+        try:
+            json.dumps(project.state())
+            for index in range(FRAMES):
+                project.labels(index)
+            project.save_labels(1, project.labels(0))
+        finally:
+            project.close()
+
+    return cli.run(work, debug=False)
+
+
 def _equal(a: dict, b: dict) -> bool:
     return all(bool((a[group][name] == b[group][name]).all()) for group in b for name in b[group])
 
@@ -190,4 +225,5 @@ KINDS = (
     Kind("results and annotations", ("results/**/*", "davis/Annotations/**/*", "davis/ImageSets/**/*"), _evaluate),
     Kind("training data", ("davis/**/*",), _read_training_data),
     Kind("training checkpoint", ("training/2/**/*",), _continue_training),
+    Kind("studio project", ("project/*.json*", "project/given/*", "project/masks/*"), _open_project),
 )

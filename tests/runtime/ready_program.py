@@ -26,7 +26,7 @@ def tracked(tracker, variables):
     """Label maps and probabilities of a video's frames after the first, of which the second has a mask."""
     frames, labels = video()
     first = np.where(labels == 3, 3, 0).astype(np.uint8)
-    state, found = tracker.init(variables, frames[0], first, objects=[200], references=2), []
+    state, found = tracker.init(variables, frames[0], first), []
     for number, frame in enumerate(frames[1:]):
         if number == 1:
             state, label_map, probability = tracker.annotate(variables, state, frame, labels)

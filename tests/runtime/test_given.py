@@ -135,6 +135,18 @@ def test_a_small_object_is_said_once_and_a_resized_mask_names_its_file_once(tmp_
     assert [note.count("0.png") for note in notes if "resized" in note] == [1, 0, 0]
 
 
+@pytest.mark.parametrize(("thickness", "thin"), [(3, True), (5, True), (6, False)])
+def test_a_thin_object_is_said(tmp_path, thickness, thin):
+    size = (320, 480)
+    labels = np.zeros(size, np.uint8)
+    labels[10:310, 200 : 200 + thickness] = 1
+    labels[10:20, 10:20] = labels[300:310, 400:410] = 2  # apart, and neither is thin
+    write_label_map(tmp_path / "a.png", labels)
+    notes = open_masks({0: tmp_path / "a.png"}, size, "video.mp4").notes
+    said = "object 1 is 300 pixels long and nowhere 6 thick: so thin an object comes out several times as thick"
+    assert notes == ((f"{tmp_path / 'a.png'}: {said}",) if thin else ())
+
+
 def test_a_mask_that_does_not_fit_or_cannot_be_read(tmp_path):
     write_label_map(tmp_path / "wide.png", np.ones((20, 31), np.uint8))
     with pytest.raises(InputError, match=r"wide\.png: the mask is 31x20 and the video 30x20"):

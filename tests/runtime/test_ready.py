@@ -18,7 +18,9 @@ from ranet_jax.runtime import ready
 from ranet_jax.runtime.ready import ReadyTracker
 from ranet_jax.stored import read_stored
 from ranet_jax.tracker import TrackerConfig
-from ranet_jax.weights import initial_variables, save_checkpoint
+from ranet_jax.weights import initial_variables, load_checkpoint, save_checkpoint
+from tests.runtime.ready_program import SIZE
+from tests.runtime.ready_program import tracked as video_tracked
 
 PROGRAM = pathlib.Path(__file__).with_name("ready_program.py")
 CONFIG = RANetConfig.lite(
@@ -51,12 +53,17 @@ def test_a_later_run_finds_what_an_earlier_one_compiled(checkpoint, tmp_path):
     assert set(np.unique(labels[0])) == {0, 3}
     assert {3, 200} <= set(np.unique(labels[1]))
     files = sorted(kept.iterdir())
-    assert [path.name.partition("-")[0] for path in files] == ["annotate", "init", "seen", "step"]
+    # For one object of one reference, and for two of two.
+    assert [path.name.partition("-")[0] for path in files] == ["annotate", "init", "seen", "step", "step"]
     before = [path.stat().st_ino for path in files]
     found, imported = tracked(checkpoint, kept, tmp_path / "second.npz")
     assert imported == []
     for one, other in zip(compiled, found, strict=True):
         np.testing.assert_array_equal(one, other)
+    made = load_checkpoint(checkpoint)
+    plain = video_tracked(made.tracker_for(SIZE), made.variables)
+    for one, other in zip(compiled, plain, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3)
     assert [path.stat().st_ino for path in sorted(kept.iterdir())] == before, "nothing was written again"
 
 

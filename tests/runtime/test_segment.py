@@ -26,7 +26,7 @@ SIZE = (48, 80)
 class Repeating:
     """A tracker that shows again what was given last, each object by itself; in black frames nothing."""
 
-    def init(self, variables, frame, label_map, objects=(), references=1):
+    def init(self, variables, frame, label_map):
         return jnp.asarray(label_map)
 
     def step(self, variables, state, frame):

@@ -75,6 +75,7 @@ class Driver:
     def __init__(self, page: Any, address: str):
         self.page, self.address = page, address
         self.errors: list[str] = []
+        page.set_default_timeout(1000 * PATIENCE)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", lambda request: self._note(request.url))
         self.open()
@@ -90,6 +91,14 @@ class Driver:
         while self.page.locator("#tour-next").count():
             self.page.click("#tour-next")
             self.page.wait_for_timeout(50)
+
+    def upload(self, video: Path) -> None:
+        """Opens a video as a new project."""
+        before = self.value("s.project?.folder ?? ''")
+        if not self.page.locator("dialog[open]").count():
+            self.page.keyboard.press("o")
+        self.page.set_input_files("#video-file", video)
+        self.until(f"s.project && s.project.folder !== '{before}' && window.studio.currentPicture().index === 0")
 
     def value(self, expression: str) -> Any:
         return self.page.evaluate(f"() => {{ const s = window.studio?.store; return {expression}; }}")

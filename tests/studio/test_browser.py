@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import itertools
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import threading
 import zipfile
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +18,7 @@ from PIL import Image
 pytest.importorskip("starlette")
 
 from ranet_jax.io.masks import read_label_map
+from ranet_jax.io.video import open_frames
 
 from .browser import FLAGS, Driver, Studio, chromium
 from .conftest import SIZE, square
@@ -23,6 +26,8 @@ from .conftest import SIZE, square
 pytestmark = pytest.mark.slow
 
 DEMO = Path(__file__).parents[2] / "ranet_jax" / "demo" / "bunny.mp4"
+DEMO_FRAMES = 48
+"""As many as the circuit needs, which goes through them about three times."""
 
 
 @pytest.fixture(scope="module")
@@ -36,27 +41,36 @@ def browser():
         launched.close()
 
 
-@pytest.fixture
-def studio(tmp_path, clip, checkpoint):
-    running = Studio(tmp_path / "home", str(clip), "--out", str(tmp_path / "project"), "--checkpoint", checkpoint)
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory, checkpoint):
+    """One for all tests that do not end it: each opens a project of its own, and the network is compiled once."""
+    running = Studio(tmp_path_factory.mktemp("home"), "--checkpoint", checkpoint)
     yield running
     running.stop()
 
 
 @pytest.fixture
-def driver(browser, studio):
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
-    made = Driver(page, studio.address)
+def page(browser):
+    made = browser.new_page(viewport={"width": 1280, "height": 800})
     yield made
-    page.close()
+    made.close()
+
+
+@pytest.fixture
+def driver(page, studio, clip):
+    """A page with a new project."""
+    made = Driver(page, studio.address)
+    made.until("s.writer")  # the page of the test before has gone
+    made.upload(clip)
+    yield made
     assert made.errors == []
 
 
-def project_of(tmp_path: Path) -> Path:
-    return tmp_path / "project"
+def project_of(driver: Driver) -> Path:
+    return Path(driver.value("s.project.folder"))
 
 
-def test_tools_undo_and_redo(driver, tmp_path):
+def test_tools_undo_and_redo(driver):
     driver.add_object()
     page = driver.page
     page.keyboard.press("b")
@@ -81,13 +95,24 @@ def test_tools_undo_and_redo(driver, tmp_path):
         page.keyboard.press("Control+z")
         driver.until(f"s.labels.reduce((n, x) => n + (x === 1), 0) === {wanted}")
     driver.settled()
-    assert not list((project_of(tmp_path) / "given").glob("*.png")), "the frame is as it was"
+    assert not list((project_of(driver) / "given").glob("*.png")), "the frame is as it was"
     for wanted in (brushed, erased, polygon, erased):
         page.keyboard.press("Control+Shift+z")
         driver.until(f"s.labels.reduce((n, x) => n + (x === 1), 0) === {wanted}")
     driver.settled()
-    saved = read_label_map(project_of(tmp_path) / "given" / "00000.png")
+    saved = read_label_map(project_of(driver) / "given" / "00000.png")
     assert (int((saved == 1).sum()), int((saved == 2).sum())) == (erased, 30 * 20)
+    page.click("[aria-label='Delete Object 2']")
+    page.click("dialog .danger")
+    driver.until("s.project.objects.length === 1")
+    for wanted in (polygon, erased, brushed, 0):
+        page.keyboard.press("Control+z")
+        driver.until(f"s.labels.reduce((n, x) => n + (x === 1), 0) === {wanted}")
+    assert driver.area(2) == 0, "what is left of the history is the other object's"
+    page.keyboard.press("Control+Shift+z")
+    driver.until(f"s.labels.reduce((n, x) => n + (x === 1), 0) === {brushed}")
+    driver.settled()
+    assert sorted(np.unique(read_label_map(project_of(driver) / "given" / "00000.png"))) == [0, 1]
 
 
 def test_locked_and_hidden_objects_are_safe(driver):
@@ -104,6 +129,24 @@ def test_locked_and_hidden_objects_are_safe(driver):
     driver.add_object()
     driver.drag((20, 20), (60, 20))
     assert driver.area(1) == before, "others cannot paint over it"
+    driver.settled()
+
+
+def test_a_frame_that_is_not_shown_yet_cannot_be_drawn_on(driver):
+    driver.add_object()
+    page, held = driver.page, []
+    page.keyboard.press("b")
+    page.route("**/api/frame/1", held.append)
+    page.keyboard.press("ArrowRight")
+    driver.until("s.frame === 1")
+    driver.drag((20, 20), (60, 20))
+    assert any("still being fetched" in text for text in driver.messages())
+    page.keyboard.press("ArrowRight")
+    held.pop().continue_()
+    driver.until("window.studio.currentPicture().index === 2")
+    driver.drag((20, 20), (60, 20))
+    driver.settled()
+    assert driver.value("s.project.given") == [2]
 
 
 def test_everything_by_keyboard(driver):
@@ -178,7 +221,9 @@ def test_a_second_page_reads_only_and_takes_over(browser, driver):
     page.close()
 
 
-def test_a_killed_process_loses_nothing(driver, studio, tmp_path):
+def test_a_killed_process_loses_nothing(page, clip, checkpoint, tmp_path):
+    studio = Studio(tmp_path / "home", str(clip), "--out", str(tmp_path / "project"), "--checkpoint", checkpoint)
+    driver = Driver(page, studio.address)
     driver.add_object()
     driver.page.keyboard.press("b")
     driver.drag((20, 30), (40, 30))
@@ -188,9 +233,9 @@ def test_a_killed_process_loses_nothing(driver, studio, tmp_path):
     studio.kill()
     driver.until("!s.writer")
     assert any("Start `ranet-jax studio` again" in text for text in driver.messages())
-    masks = sorted(path.name for path in (project_of(tmp_path) / "masks").glob("*.png"))
+    masks = sorted(path.name for path in (tmp_path / "project" / "masks").glob("*.png"))
     for name in masks:
-        assert read_label_map(project_of(tmp_path) / "masks" / name).shape == SIZE
+        assert read_label_map(tmp_path / "project" / "masks" / name).shape == SIZE
     studio.start()
     driver.address = studio.address
     driver.open()
@@ -199,6 +244,8 @@ def test_a_killed_process_loses_nothing(driver, studio, tmp_path):
     assert driver.value("s.project.given") == [0]
     driver.page.keyboard.press("t")
     driver.until("!s.tracking && s.project.records.every(record => record.tracked && !record.stale)")
+    studio.stop()
+    assert driver.errors == []
 
 
 def test_a_wrong_token_and_a_foreign_page(browser, driver, tmp_path):
@@ -241,11 +288,10 @@ def test_files_from_the_page(driver, clip, tmp_path):
     before = driver.value("s.project.folder")
     page.keyboard.press("o")
     page.set_input_files("#video-file", damaged)
-    driver.until("document.querySelector('.message.error')")
+    driver.until("[...document.querySelectorAll('.message.error')].some(e => !e.innerText.includes('Another page'))")
     assert driver.value("s.project.folder") == before
-    page.keyboard.press("o")
-    page.set_input_files("#video-file", clip)
-    driver.until("s.project.name === 'square'")
+    driver.upload(clip)
+    assert driver.value("s.project.folder") != before
     mask = tmp_path / "00005.png"
     Image.fromarray(square(5, 3)).save(mask)
     data = page.evaluate_handle(
@@ -259,20 +305,26 @@ def test_files_from_the_page(driver, clip, tmp_path):
     page.dispatch_event("body", "drop", {"dataTransfer": data})
     driver.until("s.project.given.includes(5)")
     page.keyboard.press("o")
-    page.get_by_role("button", name="project").last.click()
-    driver.until("s.project.name === 'project'")
+    page.locator(".recent").nth(1).click()
+    driver.until(f"s.project.folder === '{before}'")
 
 
 @pytest.fixture
 def demo(tmp_path):
-    running = Studio(tmp_path / "home", str(DEMO), "--out", str(tmp_path / "project"))
+    """The beginning of the demo clip, and a studio on it."""
+    with open_frames(DEMO) as reader, av.open(str(tmp_path / "demo.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"preset": "ultrafast", "crf": "16"})
+        stream.height, stream.width = reader.size
+        for frame in itertools.islice(reader, DEMO_FRAMES):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.image, format="rgb24")))
+        container.mux(stream.encode(None))
+    running = Studio(tmp_path / "home", str(tmp_path / "demo.mp4"), "--out", str(tmp_path / "project"))
     yield running
     running.stop()
 
 
-def test_the_whole_circuit_on_the_demo(browser, demo, tmp_path):
+def test_the_whole_circuit_on_the_demo(page, demo, tmp_path):
     """Mark by click, track, stop, correct, add an object, reload, go on, export, compare: the shipped network."""
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
     driver = Driver(page, demo.address)
     driver.add_object()
     driver.click(390, 310)
@@ -284,7 +336,8 @@ def test_the_whole_circuit_on_the_demo(browser, demo, tmp_path):
     driver.until("!s.tracking")
     driver.settled()
     reached = driver.value("s.project.records.filter(record => record.tracked).length")
-    assert 24 <= reached < 60
+    # On a machine that is busy all of the 60 may have come before the page gets to the key.
+    assert reached >= 24
     driver.go(20)
     page.keyboard.press("b")
     before = driver.area(1)
@@ -307,21 +360,20 @@ def test_the_whole_circuit_on_the_demo(browser, demo, tmp_path):
     page.keyboard.press("t")
     driver.until("s.tracking")
     driver.until("!s.tracking")
-    assert driver.value("s.project.records.filter(record => record.tracked && !record.stale).length") == 60
+    assert driver.value("s.project.records.filter(record => record.tracked && !record.stale).length") == DEMO_FRAMES
     page.keyboard.press("x")
     with page.expect_download(timeout=300_000) as download:
         page.click("#export-go")
     download.value.save_as(tmp_path / "masks.zip")
-    page.close()
     demo.stop()
     assert driver.errors == []
-    command = [sys.executable, "-m", "ranet_jax.cli", "segment", str(DEMO), "--out", str(tmp_path / "segment")]
+    video, out = str(tmp_path / "demo.mp4"), str(tmp_path / "segment")
+    command = [sys.executable, "-m", "ranet_jax.cli", "segment", video, "--out", out]
     subprocess.run([*command, "--masks", str(tmp_path / "project" / "given")], check=True)
     with zipfile.ZipFile(tmp_path / "masks.zip") as archive:
-        assert len(archive.namelist()) == 60
+        assert len(archive.namelist()) == DEMO_FRAMES
         differing = {
             name: int((np.asarray(Image.open(archive.open(name))) != read_label_map(tmp_path / "segment" / name)).sum())
             for name in archive.namelist()
         }
-    # `segment` makes room for all references at the start, the studio as they come: sums of zeros round differently.
-    assert max(differing.values()) <= 20, differing
+    assert not any(differing.values()), differing

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from ranet_jax.clicks.clicks import click_mask
+from ranet_jax.clicks.features import Encoder
+from ranet_jax.clicks.marks import Box, Point, marked_labels
+from ranet_jax.clicks.regions import click_features
 from ranet_jax.errors import InputError
-from ranet_jax.studio.clicks import click_mask
-from ranet_jax.studio.features import Encoder
-from ranet_jax.studio.regions import click_features
 from ranet_jax.studio.simulation import intersection_over_union, largest_error, simulate_clicks
 from ranet_jax.weights import load_checkpoint
 
@@ -85,6 +86,33 @@ def test_parts_that_belonged_to_the_object_stay(features):
     mask = click_mask(features, [(30.0, 30.0)], previous=previous, trusted=True)
     assert mask[30, 30]
     assert mask[5, 88]
+
+
+def test_marks_are_objects_with_the_lowest_free_ids(features):
+    labels = np.zeros(SIZE, np.uint8)
+    labels[50:60, 60:90] = 2
+    found = marked_labels(features, [Box(14, 16, 32, 32), Point(80, 8)], labels, taken=[3])
+    assert set(np.unique(found)) == {0, 1, 2, 4}
+    assert intersection_over_union(found == 1, square(10) > 0) > 0.85
+    assert found[8, 80] == 4
+    np.testing.assert_array_equal(found == 2, labels == 2)
+    assert not (labels == 1).any(), "the label map that was given stays as it is"
+
+
+@pytest.mark.parametrize(
+    ("mark", "message"),
+    [
+        (Point(96, 5), "--point 96,5 lies outside of the frames of 96x64"),
+        (Point(70, 55), "--point 70,55 lies on another object"),
+        (Box(80, 5, 20, 5), "--box 80,5,20,5 does not lie in the frames of 96x64: it is X,Y,WIDTH,HEIGHT"),
+        (Box(10, 5, 0, 5), "does not lie in the frames"),
+    ],
+)
+def test_marks_that_show_no_object_are_named(features, mark, message):
+    labels = np.zeros(SIZE, np.uint8)
+    labels[50:60, 60:90] = 2
+    with pytest.raises(InputError, match=message):
+        marked_labels(features, [mark], labels)
 
 
 @pytest.mark.parametrize("point", [(-1.0, 5.0), (96.0, 5.0), (5.0, 64.0)])

@@ -1,9 +1,11 @@
 """Any frame by its number is the frame that reading from the start gives."""
 
+import av
 import numpy as np
 import pytest
 
 from ranet_jax.errors import InputError
+from ranet_jax.io.levels import EightBits
 from ranet_jax.io.video import open_frames
 from ranet_jax.studio import frames as studio_frames
 from ranet_jax.studio.frames import FrameStore, _Decoder
@@ -47,6 +49,23 @@ def test_decoded_frames_are_bounded(clip, monkeypatch):
     assert len(store._cache) == 4
 
 
+def test_a_video_of_ten_bits_is_scaled_as_when_it_is_segmented(tmp_path):
+    path = tmp_path / "heat.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = SIZE[1], SIZE[0], "gray10le"
+        for index in range(3):
+            values = (300 + 40 * index + np.arange(SIZE[1], dtype=np.uint16)) * np.ones((SIZE[0], 1), np.uint16)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format="gray10le")))
+        container.mux(stream.encode(None))
+    with open_frames(path) as reader:
+        wanted = [frame.image for frame in reader]
+    assert wanted[0].min() == 0, "few of the values that there could be: scaled by the first frame's"
+    store = FrameStore(path)
+    for index in (2, 0, 1):
+        assert (store.image(index) == wanted[index]).all()
+
+
 def test_a_folder(tmp_path, sequential):
     from PIL import Image
 
@@ -69,9 +88,8 @@ def test_a_cut_video_ends_with_a_message(tmp_path):
     # What is announced and cannot be decoded is named when it is asked for.
     store.names.append("beyond")
     with pytest.raises(InputError, match=r"cut\.mkv"):
-        _Decoder(path, store._source._index._replace(times=[*store._source._index.times, 10**9]), 0).take(
-            len(store) - 1
-        )
+        index = store._source._index._replace(times=[*store._source._index.times, 10**9])
+        _Decoder(path, index, 0, EightBits()).take(len(store) - 1)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video" * 100])
@@ -88,3 +106,20 @@ def test_jpegs_are_made_smaller():
     image = np.zeros((100, 300, 3), np.uint8)
     decoded = cv2.imdecode(np.frombuffer(studio_frames.encode_jpeg(image, longest=150), np.uint8), cv2.IMREAD_COLOR)
     assert decoded.shape == (50, 150, 3)
+
+
+def test_a_thumbnail_waits_for_no_long_decoding(clip, sequential, tmp_path, monkeypatch):
+    import cv2
+
+    from ranet_jax.studio.pictures import Pictures
+
+    store, decoded = FrameStore(clip), []
+    pictures = Pictures(store, tmp_path)
+    assert store.quick_neighbour(30) == 30
+    monkeypatch.setattr(studio_frames, "DECODED_PIXELS_PER_SECOND", 1000.0)  # a slow machine
+    decode = store._source.image
+    monkeypatch.setattr(store._source, "image", lambda index: decoded.append(index) or decode(index))
+    assert (store.quick_neighbour(30), store.quick_neighbour(24)) == (24, 24), "a place to decode from every twelve"
+    shown = cv2.imdecode(np.frombuffer(pictures.thumbnail(30), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert decoded == [24]
+    assert np.abs(shown.astype(int) - sequential[24].image).mean() < 10

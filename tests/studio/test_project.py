@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from ranet_jax.errors import InputError
-from ranet_jax.io.masks import read_label_map
+from ranet_jax.io.masks import read_label_map, write_label_map
 from ranet_jax.studio.project import Project
 
-from .conftest import SIZE, square
+from .conftest import FRAMES, SIZE, square
 
 
 def reopened(project: Project) -> Project:
@@ -103,7 +103,7 @@ def test_stale_is_on_disk_before_the_mask_is(project, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(project, "_write_given", killed)
+    monkeypatch.setattr(project._masks, "write", killed)
     with pytest.raises(KeyboardInterrupt):
         project.save_labels(0, square(0))
     again = reopened(project)
@@ -186,10 +186,37 @@ def test_another_video_is_refused(project, tmp_path):
         reopened(project)
 
 
-def test_a_damaged_description_is_named(project):
-    (project.folder / "project.json").write_text("{")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"objects"', '"objectz"'), ('"colour"', '"bolour"'), ('"id": 2', '"id": 1'), ('"id": 2', '"id": "2"'), ("}", "")],
+)
+def test_a_damaged_description_is_named(project, old, new):
+    project.add_object()
+    project.add_object()
+    file = project.folder / "project.json"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
     with pytest.raises(InputError, match=r"project\.json is damaged"):
         reopened(project)
+
+
+def test_damaged_lines_and_masks_cost_themselves_alone(project):
+    project.add_object()
+    for index in range(4):
+        project.record_result(index, square(index), {1}, "forward", {1: 1.0})
+    project.close()
+    journal = project.folder / "frames.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    damaged = [lines[0].replace(b"forward", b"\xe6orward"), lines[1].replace(b'"frame": 1', b'"frame": -1')]
+    damaged += [lines[2].replace(b'"1": 576', b'"a": 576'), *lines[3:]]
+    journal.write_bytes(b"".join(damaged))
+    write_label_map(project.folder / "masks" / "00002.png", np.ones((5, 5), np.uint8))
+    again = Project(project.folder)
+    assert [again.record(index).direction for index in (0, 1, 2, 3, FRAMES - 1)] == ["", "", "", "forward", ""]
+    assert (again.labels(3) == square(3)).all()
+    with pytest.raises(InputError, match=r"00002\.png is not of the video's size"):
+        again.labels(2)
+    again.close()
 
 
 def test_a_folder_with_other_things_is_kept(tmp_path, clip):

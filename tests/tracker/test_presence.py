@@ -137,3 +137,19 @@ def test_objects_do_not_hold_each_other():
     previous = jnp.stack([jnp.asarray(left), jnp.asarray(right)], axis=-1)
     probability = jnp.stack([jnp.asarray(left + right), jnp.asarray(right)], axis=-1)
     np.testing.assert_array_equal(decide(CONFIG, probability, previous, None), previous)
+
+
+def test_an_object_is_judged_by_its_own_pixels_alone():
+    """Two objects side by side that look alike to the network: the first one's prediction spreads over both."""
+    left, right = blobs((8, 8, 56, 24)), blobs((8, 24, 56, 88))
+    previous = jnp.stack([jnp.asarray(left), jnp.asarray(right)], axis=-1)
+    spread = 0.9 * left + 0.6 * right
+    alike = np.zeros((8, 12, 2), np.float32)
+    alike[:, :3, 0] = alike[:, 3:, 1] = 1.0
+    found = lambda second: np.asarray(
+        decide(
+            CONFIG, jnp.stack([jnp.asarray(spread), jnp.asarray(second * right)], axis=-1), previous, jnp.asarray(alike)
+        )
+    )
+    np.testing.assert_array_equal(found(np.float32(0.9))[..., 0], spread)
+    assert not found(np.float32(0.0))[..., 0].any(), "where nobody else has it, what it spreads over is its"

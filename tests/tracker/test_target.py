@@ -151,7 +151,7 @@ def test_a_reference_given_twice_counts_once(rng):
 
 def test_only_objects_that_a_reference_gives_learn_from_it(rng):
     first, second = frame_maps(rng), frame_maps(rng)
-    masks = blocks(objects=2)
+    masks = blocks(objects=2).at[:, 8:16, 40:64, 1].set(1.0)
     memory = fit([first], [masks])
     new = fit([second], [masks[:, :, ::-1]], memory=memory, known=[[False, True]])
     of_object = lambda m, i: (m.given.squares[:, i], m.recent.squares[:, i], m.solution[:, i], m.given_solution[:, i])

@@ -17,8 +17,8 @@ from ranet_jax.tracker.step import bound
 from ranet_jax.tracker.target import empty_target, learn_reference, second_view, target_scores
 from ranet_jax.training.losses import dice_loss, mask_loss, masks_of_labels
 from ranet_jax.training.optimizer import WHOLE_BACKBONE
-from ranet_jax.training.rollout import Clip, Objective, clip_loss, rollout, temporary_bytes
-from ranet_jax.weights import initial_variables
+from ranet_jax.training.rollout import Clip, Objective, clip_loss, rollout
+from ranet_jax.weights import expected_variables, initial_variables
 from tests.training.micro import MICRO, make_batch
 
 LENGTH = 4
@@ -249,7 +249,7 @@ def test_encoding_together_gives_the_gradients_of_encoding_each():
     together, (mean, _) = gradient(MICRO, HOW, PAIRS)
     each, (same, _) = gradient(MICRO, HOW, dataclasses.replace(PAIRS, encode_together=False))
     np.testing.assert_allclose(mean.total, same.total, rtol=1e-4)
-    assert_close(together, each, tolerance=5e-2)
+    assert_close(together, each, tolerance=1e-1)
 
 
 def unrolled(config, objective):
@@ -347,10 +347,18 @@ def test_a_frozen_encoder_has_no_gradient_but_its_mask_channel_learns(config, ho
 def test_recomputation_takes_less_memory():
     """Reported by `eval` for the real networks; here, that it is so at all."""
     config = dataclasses.replace(LITE, input_size=(64, 128))
-    sizes = {
-        remat: temporary_bytes(config, SOFT, Objective(remat=remat), batch_size=1, clip_length=8)
-        for remat in (True, False)
+    variables = expected_variables(config)
+    batch = {
+        "images": jax.ShapeDtypeStruct((1, 8, 64, 128, 3), jnp.uint8),
+        "labels": jax.ShapeDtypeStruct((1, 8, 64, 128), jnp.uint8),
+        "valid": jax.ShapeDtypeStruct((1, 1), jnp.bool_),
     }
+    sizes = {}
+    for remat in (True, False):
+        loss = clip_loss(config, SOFT, Objective(remat=remat))
+        gradient = jax.jit(jax.grad(lambda params, rest, batch, loss=loss: loss(params, rest, batch)[0].total))
+        compiled = gradient.lower(variables["params"], variables.get("batch_stats", {}), batch).compile()
+        sizes[remat] = compiled.memory_analysis().temp_size_in_bytes
     assert sizes[True] < 0.5 * sizes[False]
 
 

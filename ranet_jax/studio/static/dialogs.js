@@ -29,7 +29,7 @@ export function ask(title, text, yes) {
 }
 
 const EXPORTS = [
-  ["masks", "Masks", "One palette PNG a frame in a zip, as `ranet-jax segment` writes them"],
+  ["masks", "Masks", "One palette PNG a frame in a zip, as the command “ranet-jax segment” writes them"],
   ["overlay", "Overlay video", "MP4 (H.264) with the objects drawn in"],
   ["coco", "COCO", "Run-length masks as COCO's instances JSON"],
   ["gif", "GIF", "The span as a picture that moves, at most 480 pixels wide"],

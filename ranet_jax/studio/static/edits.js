@@ -1,7 +1,7 @@
 // Changes of the label map that is shown: made, put into the history, and saved one after the other.
 
 import { putLabels, sendJson } from "./api.js";
-import { forgetLabels, labelsOf, rememberLabels, show } from "./frames.js";
+import { currentPicture, forgetLabels, isShown, labelsOf, rememberLabels, show } from "./frames.js";
 import { difference, paste, record, stepBack, stepOn } from "./history.js";
 import { attempt, say } from "./messages.js";
 import { byId, canEdit, emit, objectOf, on, store } from "./store.js";
@@ -14,6 +14,10 @@ export function ready() {
   if (!store.project) return false;
   if (!canEdit()) {
     say("This page only shows the project: another one has it open. Close that one to work here.", { error: true });
+    return false;
+  }
+  if (!isShown()) {
+    say("This frame is still being fetched: wait until it is shown.");
     return false;
   }
   const entry = objectOf(store.object);
@@ -90,7 +94,7 @@ function applyMarks({ given, stale, index, record }) {
 
 async function turn(entry, runs, restoresOriginal) {
   if (!entry) return;
-  if (entry.index !== store.frame) await show(entry.index);
+  while (currentPicture().index !== entry.index || !isShown()) await show(entry.index);
   const labels = store.labels;
   paste(labels, store.project.width, entry.box, runs);
   emit("clicks", { index: entry.index, session: entry.session, points: restoresOriginal ? entry.clicksBefore : entry.clicks });
@@ -125,7 +129,7 @@ export function redo() {
 // Takes the user's mask of the frame away.
 export async function forgetFrame() {
   const index = store.frame;
-  if (!canEdit() || !store.project.given.includes(index)) return;
+  if (!canEdit() || !isShown() || !store.project.given.includes(index)) return;
   const before = store.labels.slice();
   await queue;
   await attempt(async () => {

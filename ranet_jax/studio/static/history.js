@@ -74,7 +74,20 @@ export function stepOn() {
   return entry;
 }
 
-// Edits of a deleted object are no longer possible to repeat.
+// What is left of the edits when an object is gone from every frame.
+export function forgetObject(id) {
+  for (const entry of [...past, ...future]) {
+    for (const runs of [entry.before, entry.after]) {
+      for (let k = 0; k < runs.length; k += 2) if (runs[k] === id) runs[k] = 0;
+    }
+  }
+  const changes = ({ before, after }) => before.length !== after.length || before.some((value, k) => value !== after[k]);
+  past = past.filter(changes);
+  future = future.filter(changes);
+  emit("history");
+}
+
+// Another project has edits of its own.
 export function clearHistory() {
   past = [];
   future = [];

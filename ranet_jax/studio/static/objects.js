@@ -3,7 +3,7 @@
 import { sendJson } from "./api.js";
 import { settled } from "./edits.js";
 import { forgetAll, show } from "./frames.js";
-import { clearHistory } from "./history.js";
+import { forgetObject } from "./history.js";
 import { attempt, say } from "./messages.js";
 import { ask } from "./dialogs.js";
 import { byId, canEdit, element, emit, icon, objectOf, on, set, store } from "./store.js";
@@ -34,7 +34,7 @@ async function deleteObject(entry) {
   await settled();
   await attempt(async () => {
     const state = await sendJson("DELETE", `api/objects/${entry.id}`);
-    clearHistory();
+    forgetObject(entry.id);
     forgetAll();
     adopt(state);
     emit("records");

@@ -9,6 +9,8 @@ const GAP = 2;
 const box = byId("timeline");
 const strips = byId("strips");
 const context = strips.getContext("2d");
+const records = document.createElement("canvas"); // what stays while one steps through the frames
+let stale = true;
 let requested = false;
 
 const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -43,29 +45,26 @@ export function draw() {
 }
 
 function paint() {
-  const objects = store.project?.objects ?? [];
-  const height = STATUS + GAP + Math.max(1, objects.length) * (STRIP + GAP);
+  const rows = Math.max(1, store.project?.objects.length ?? 0);
+  const height = STATUS + GAP + rows * (STRIP + GAP);
   const ratio = devicePixelRatio;
   strips.style.height = `${height}px`;
-  strips.width = Math.max(1, Math.round(strips.clientWidth * ratio));
-  strips.height = Math.round(height * ratio);
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  const width = strips.clientWidth;
+  const size = [Math.max(1, Math.round(strips.clientWidth * ratio)), Math.round(height * ratio)];
+  stale ||= size[0] !== records.width || size[1] !== records.height;
+  [strips.width, strips.height] = size;
   if (!store.project) return;
-  const { frames, records, given } = store.project;
-  const each = width / frames;
-  const span = (index) => [index * each, Math.max(1, each - (each > 4 ? 0.5 : 0))];
   const colours = { tracked: colourOf("--tracked"), stale: colourOf("--stale"), given: colourOf("--given"), ground: colourOf("--sunken"), head: colourOf("--text") };
-  context.fillStyle = colours.ground;
-  context.fillRect(0, 0, width, STATUS);
-  for (let k = 0; k < Math.max(1, objects.length); k++) context.fillRect(0, STATUS + GAP + k * (STRIP + GAP), width, STRIP);
-  records.forEach((record, index) => {
-    if (!record.tracked) return;
-    context.fillStyle = record.stale ? colours.stale : colours.tracked;
-    context.fillRect(span(index)[0], 2, span(index)[1], STATUS - 4);
-  });
-  objects.forEach((entry, k) => paintStrip(entry, STATUS + GAP + k * (STRIP + GAP), records, span));
-  for (const index of given) paintMark(index * each + each / 2, colours);
+  const width = strips.clientWidth;
+  if (stale) {
+    [records.width, records.height] = size;
+    const layer = records.getContext("2d");
+    layer.setTransform(ratio, 0, 0, ratio, 0, 0);
+    paintRecords(layer, width, rows, colours);
+    stale = false;
+  }
+  context.drawImage(records, 0, 0);
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  const each = width / store.project.frames;
   if (store.loop) {
     context.fillStyle = colours.head;
     context.globalAlpha = 0.18;
@@ -77,31 +76,47 @@ function paint() {
   context.fillRect(x - 1, 0, 2, height);
 }
 
+function paintRecords(layer, width, rows, colours) {
+  const { frames, records: all, given, objects } = store.project;
+  const each = width / frames;
+  const span = (index) => [index * each, Math.max(1, each - (each > 4 ? 0.5 : 0))];
+  layer.fillStyle = colours.ground;
+  layer.fillRect(0, 0, width, STATUS);
+  for (let k = 0; k < rows; k++) layer.fillRect(0, STATUS + GAP + k * (STRIP + GAP), width, STRIP);
+  all.forEach((record, index) => {
+    if (!record.tracked) return;
+    layer.fillStyle = record.stale ? colours.stale : colours.tracked;
+    layer.fillRect(span(index)[0], 2, span(index)[1], STATUS - 4);
+  });
+  objects.forEach((entry, k) => paintStrip(layer, entry, STATUS + GAP + k * (STRIP + GAP), all, span));
+  for (const index of given) paintMark(layer, index * each + each / 2, colours);
+}
+
 // Height is the area beside the largest in the video, strength how sure the tracker is: a break shows as a break.
-function paintStrip(entry, top, records, span) {
-  const largest = Math.max(1, ...records.map((record) => record.areas[entry.id] ?? 0));
-  context.fillStyle = entry.colour;
-  records.forEach((record, index) => {
+function paintStrip(layer, entry, top, all, span) {
+  const largest = all.reduce((most, record) => Math.max(most, record.areas[entry.id] ?? 0), 1);
+  layer.fillStyle = entry.colour;
+  all.forEach((record, index) => {
     const area = record.areas[entry.id] ?? 0;
     if (!area) return;
     const tall = Math.max(2, STRIP * Math.sqrt(area / largest));
-    context.globalAlpha = 0.35 + 0.65 * clamp(((record.scores[entry.id] ?? 1) - 0.5) * 2, 0, 1);
-    context.fillRect(span(index)[0], top + STRIP - tall, span(index)[1], tall);
+    layer.globalAlpha = 0.35 + 0.65 * clamp(((record.scores[entry.id] ?? 1) - 0.5) * 2, 0, 1);
+    layer.fillRect(span(index)[0], top + STRIP - tall, span(index)[1], tall);
   });
-  context.globalAlpha = 1;
+  layer.globalAlpha = 1;
 }
 
-function paintMark(x, colours) {
-  context.beginPath();
-  context.moveTo(x, STATUS);
-  context.lineTo(x - 5, 0);
-  context.lineTo(x + 5, 0);
-  context.closePath();
-  context.fillStyle = colours.given;
-  context.fill();
-  context.lineWidth = 1;
-  context.strokeStyle = colours.ground;
-  context.stroke();
+function paintMark(layer, x, colours) {
+  layer.beginPath();
+  layer.moveTo(x, STATUS);
+  layer.lineTo(x - 5, 0);
+  layer.lineTo(x + 5, 0);
+  layer.closePath();
+  layer.fillStyle = colours.given;
+  layer.fill();
+  layer.lineWidth = 1;
+  layer.strokeStyle = colours.ground;
+  layer.stroke();
 }
 
 function goTo(event) {
@@ -135,5 +150,6 @@ function describe() {
 }
 
 new ResizeObserver(() => { drawThumbnails(); draw(); }).observe(box);
-for (const name of ["frame", "records", "objects", "edited", "loop", "theme"]) on(name, () => { describe(); draw(); });
-on("opened", () => { drawThumbnails(); describe(); draw(); });
+for (const name of ["frame", "loop"]) on(name, () => { describe(); draw(); });
+for (const name of ["records", "objects", "edited", "theme", "opened"]) on(name, () => { stale = true; describe(); draw(); });
+on("opened", drawThumbnails);

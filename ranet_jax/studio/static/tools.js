@@ -361,6 +361,8 @@ function drawClicks(context, line) {
   }
 }
 
+// What was half drawn belongs to the frame that it was drawn on.
+on("frame", () => { if (stroke || box) abandon(); });
 on("frame", () => { clearTimeout(warmTimer); warmTimer = setTimeout(() => (store.tool === "click" || store.tool === "box") && warm(), 300); });
 let warmTimer = 0;
 on("opened", () => { warmed = -1; corners = []; clicks = { ...freshClicks(), index: -1 }; });

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ranet_jax.backbones import backbone, normalise
+from ranet_jax.clicks.regions import ClickFeatures, click_features
 from ranet_jax.networks import NetworkConfig
-from ranet_jax.studio.regions import ClickFeatures, click_features
 
 LONGEST = 864
 """Pixels of the longer side as the encoder sees it; smaller frames are not enlarged."""

@@ -16,8 +16,8 @@ import scipy.sparse as sparse
 from jaxtyping import Bool, Float
 from scipy.sparse.linalg import spsolve
 
+from ranet_jax.clicks.regions import ClickFeatures
 from ranet_jax.errors import InputError
-from ranet_jax.studio.regions import ClickFeatures
 
 ROUNDS = 2
 RIDGE = 0.25
@@ -68,7 +68,7 @@ def click_mask(
     """An object's mask.
 
     Args:
-        features: of the frame, from `ranet_jax.studio.features.Encoder`.
+        features: of the frame, from `ranet_jax.clicks.features.Encoder`.
         positives: points (x, y) on the object, in pixels of the frame.
         negatives: points that are not on it.
         box: (left, top, right, bottom) that holds all of it.

@@ -1,0 +1,1 @@
+"""Masks of objects from clicks on them, or from boxes around them."""
