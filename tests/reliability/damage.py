@@ -31,8 +31,8 @@ CASES_OF_A_PROCESS = 100
 _READY = "ready"
 HOWS = ("flip", "cut", "empty", "swap")
 OF_LIBRARIES = ("Corrupt JPEG data", "Premature end of JPEG file", "libpng warning", "libpng error")
-"""How lines begin that libjpeg and libpng write past Python, from the threads that read training data; one of ours is to
-stand beside them."""
+"""How lines begin that libjpeg and libpng write past Python, from the threads that read training data; one of ours is
+to stand beside them."""
 
 
 class Result(NamedTuple):
