@@ -58,8 +58,13 @@ def peak_memory() -> int | None:
     device = jax.devices()[0]
     if device.platform != "cpu":
         return (device.memory_stats() or {}).get("peak_bytes_in_use")
+    return peak_resident()
+
+
+def peak_resident(process: int | str = "self") -> int | None:
+    """Bytes: the most that a process has had resident; None where the system does not tell, or no longer."""
     with contextlib.suppress(OSError):
-        found = re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())
+        found = re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path(f"/proc/{process}/status").read_text())
         return int(found[1]) * 1024 if found else None
     return None
 

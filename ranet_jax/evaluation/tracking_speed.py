@@ -16,7 +16,7 @@ import numpy as np
 
 import ranet_jax
 from ranet_jax.errors import InputError
-from ranet_jax.evaluation.speed import Yardstick, resident_memory
+from ranet_jax.evaluation.speed import Yardstick, peak_resident, resident_memory
 from ranet_jax.io.masks import read_label_map
 from ranet_jax.io.results import ResultWriter
 from ranet_jax.io.video import open_frames
@@ -60,7 +60,7 @@ class EndToEnd(NamedTuple):
 
 
 class StartUp(NamedTuple):
-    """Seconds from a command's start to its first mask, first tracked one, and end; most bytes that were resident."""
+    """Seconds from a command's start to its first mask, first tracked one, and end; most bytes resident, or 0."""
 
     first_mask: float
     first_tracked: float
@@ -195,20 +195,18 @@ def time_start_up(
             process = subprocess.Popen(
                 command, stdout=subprocess.DEVNULL, stderr=said, env=environment, cwd=checkout or folder
             )
-            ended, status = 0, 0
-            while not ended:
-                time.sleep(0.01)
-                # `Popen.wait` would throw away how much memory the process took.
-                ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+            peak: int | None = None
+            while process.poll() is None:
                 masks = len(list(out.glob("*.png"))) if len(seen) < 2 else 0
                 seen += [time.perf_counter() - start] * (min(masks, 2) - len(seen))
+                # What `wait` reports counts the memory of the process that started it, too.
+                peak = peak_resident(process.pid) or peak
+                time.sleep(0.01)
             end = time.perf_counter() - start
-            process.returncode = os.waitstatus_to_exitcode(status)
             if process.returncode or len(seen) < 2:
                 said.seek(0)
                 raise RuntimeError(f"segment failed: {said.read().decode().strip()}")
-    kibibytes = usage.ru_maxrss if sys.platform != "darwin" else usage.ru_maxrss // 1024
-    return StartUp(seen[0], seen[1], end, 1024 * kibibytes)
+    return StartUp(seen[0], seen[1], end, peak or 0)
 
 
 @contextmanager
