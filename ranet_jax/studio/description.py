@@ -91,8 +91,8 @@ def objects_of(description: dict[str, Any]) -> list[StudioObject]:
     objects = [StudioObject(**values) for values in description["objects"]]
     for entry in objects:
         for field in dataclasses.fields(entry):
-            if type(getattr(entry, field.name)) is not field.type:
-                raise TypeError(f"an object's {field.name} is no {field.type.__name__}")
+            if type(value := getattr(entry, field.name)) is not field.type:
+                raise TypeError(f"an object's {field.name} is {value!r}")
     ids = [entry.id for entry in objects]
     if len(set(ids)) < len(ids) or not all(1 <= id <= 254 for id in ids):
         raise ValueError(f"the ids {ids} are not different ones from 1 to 254")

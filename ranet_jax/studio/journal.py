@@ -77,7 +77,8 @@ class Journal:
         if entry["frame"] < 0:
             raise IndexError("frames are counted from 0")
         record = self.records[entry["frame"]]
-        values = {field: entry[field] for field in ("direction", "stale", "absent") if field in entry}
+        values: dict[str, Any] = {}
+        values |= {field: entry[field] for field in ("direction", "stale", "absent") if field in entry}
         if "areas" in entry:
             values["areas"] = {int(key): int(value) for key, value in entry["areas"].items()}
         if "scores" in entry:
