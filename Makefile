@@ -78,7 +78,6 @@ train-default: $(VENV)/dev.stamp
 	    --config.backbone_checkpoint=$(ENCODER) --config.loop.steps=5830
 	$(BIN)/ranet-jax train ranet_lite_photographs --workdir runs/lite-photographs --config.data.root=$(DATA) \
 	    --config.initial_checkpoint=runs/lite/inference
-	$(BIN)/python -m train.average runs/lite/inference runs/lite-photographs/inference --out runs/lite-average
 	$(BIN)/ranet-jax train ranet_lite_look_alikes --workdir runs/lite-look-alikes --config.data.root=$(DATA) \
 	    --config.initial_checkpoint=runs/lite-photographs/inference
 

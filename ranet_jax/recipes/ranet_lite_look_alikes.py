@@ -9,7 +9,7 @@ The second frame is segmented from a perturbed mask, the third from what came ou
 step. Up to two objects are pasted in, each with a motion of its own; one in three of them is one of the sample's own
 objects once more, so that nothing but its last mask tells it from the other.
 
-Cost: 10 s a step on two CPU cores that do nothing else; 6 GB of memory. Result: docs/models.md.
+Cost: 12 to 20 s a step on two CPU cores beside other work; 4 GB of memory. Result: docs/models.md, docs/log/0036.
 """
 
 import ml_collections

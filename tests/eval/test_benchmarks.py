@@ -162,10 +162,10 @@ def test_rectangles_of_noise_are_objects_of_every_size():
 @pytest.mark.slow
 def test_steps_are_timed_and_counted(capsys):
     micro = micro_checkpoint()
-    tracking_speed.print_steps(micro, [1, 7], 2, frame_size=(48, 80))
+    tracking_speed.print_steps(micro, [1, 9], 2, frame_size=(48, 80))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("micro: frames 48x80, network input 64x96, ")
-    assert [line.split()[:2] for line in lines[2:]] == [["1", "1"], ["7", "8"]]
+    assert [line.split()[:2] for line in lines[2:]] == [["1", "1"], ["9", "10"]]
     assert all(float(line.split()[2]) > 0 for line in lines[2:])
     with pytest.raises(InputError, match="17 objects: a tracker has room for 16"):
         tracking_speed.print_steps(micro, [17], 1)
