@@ -137,8 +137,11 @@ def test_a_frame_that_is_not_shown_yet_cannot_be_drawn_on(driver):
     page, held = driver.page, []
     page.keyboard.press("b")
     page.route("**/api/frame/1", lambda route: held.append(route))
+    driver.until("window.studio.currentPicture().index === 0")
     page.keyboard.press("ArrowRight")
     driver.until("s.frame === 1")
+    while not held:
+        page.wait_for_timeout(20)
     driver.drag((20, 20), (60, 20))
     assert any("still being fetched" in text for text in driver.messages())
     page.keyboard.press("ArrowRight")
