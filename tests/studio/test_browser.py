@@ -232,7 +232,7 @@ def test_a_killed_process_loses_nothing(page, clip, checkpoint, tmp_path):
     driver.drag((20, 30), (40, 30))
     driver.settled()
     driver.page.keyboard.press("t")
-    driver.until("s.tracking?.done >= 3")
+    driver.until("s.project.records.filter(record => record.tracked).length >= 3")
     studio.kill()
     driver.until("!s.writer")
     assert any("Start `ranet-jax studio` again" in text for text in driver.messages())
@@ -334,7 +334,7 @@ def test_the_whole_circuit_on_the_demo(page, demo, tmp_path):
     driver.until("s.project.given.length === 1")
     assert driver.area(1) > 20_000, "the click found the rabbit"
     page.keyboard.press("t")
-    driver.until("s.tracking?.done >= 24")
+    driver.until("s.project.records.filter(record => record.tracked).length >= 24")
     page.keyboard.press("Escape")
     driver.until("!s.tracking")
     driver.settled()
