@@ -79,9 +79,8 @@ class Forgetful:
 
 
 def test_segment_says_where_an_object_is_missing(video, network, capsys, monkeypatch):
-    monkeypatch.setattr(
-        segment_command, "_checkpoint_tracking", lambda options: (lambda size, objects: Forgetful(), {}, {})
-    )
+    tracking = segment_command.Tracking(lambda size, objects: Forgetful(), {}, {}, None, lambda: "hard")
+    monkeypatch.setattr(segment_command, "_checkpoint_tracking", lambda options: tracking)
     assert segment(video, network) == 0
     missing, summary = capsys.readouterr().out.splitlines()
     assert missing == "object 5 is nowhere in frame2"

@@ -2,10 +2,11 @@
 
 import argparse
 import contextlib
+import functools
 import math
 import pathlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ranet_jax.commands.common import (
     AddCommand,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:  # at run time the command imports what it needs, when it need
 
     from ranet_jax.clicks.marks import Mark
     from ranet_jax.runtime.segment import AddObjects, Outputs, Progress, SegmentReport, TrackerFactory
-    from ranet_jax.runtime.stream import Tracker
+    from ranet_jax.weights import Checkpoint
 
 
 def add_parser(add: AddCommand) -> None:
@@ -100,74 +101,85 @@ def _numbers(text: str, count: int, what: str) -> list[float]:
     return numbers
 
 
-def _marking(options: argparse.Namespace) -> "AddObjects | None":
+class Tracking(NamedTuple):
+    """What a command tracks with.
+
+    Attributes:
+        make_tracker: makes the tracker.
+        variables: its variables.
+        card: of the weights.
+        open: the network itself, for a command that needs more of it than its functions; None of a program.
+        aggregation: how the tracker's probabilities are meant.
+    """
+
+    make_tracker: "TrackerFactory"
+    variables: Any
+    card: dict[str, Any]
+    open: "Callable[[], Checkpoint] | None"
+    aggregation: Callable[[], str]
+
+
+def _marking(options: argparse.Namespace, tracking: Tracking) -> "AddObjects | None":
     """What adds the objects that are marked, by the features of the network's encoder."""
     if not options.marks:
         return None
-    if options.program:
-        raise InputError("--point and --box need a checkpoint's encoder: leave out --program, or give --mask")
+    assert tracking.open is not None, "programs are refused"
     from ranet_jax.clicks.features import Encoder
     from ranet_jax.clicks.marks import marked_labels
-    from ranet_jax.weights import open_checkpoint
 
-    checkpoint = open_checkpoint(options.checkpoint, options.model)
+    checkpoint = tracking.open()
     encoder = Encoder(checkpoint.config, checkpoint.variables)
     return lambda image, labels, taken: marked_labels(encoder.encode("first", image), options.marks, labels, taken)
 
 
-def _aggregation(options: argparse.Namespace) -> str:
-    """How the tracker's probabilities are meant; of importance where they are wanted."""
-    if "probabilities" not in options.format:
-        return "hard"
-    if options.program:
-        from ranet_jax.runtime.program import load_program
-
-        return load_program(options.program).description["tracker"]["aggregation"]
-    from ranet_jax.weights import open_checkpoint
-
-    return open_checkpoint(options.checkpoint, options.model).tracker.aggregation
-
-
-def _checkpoint_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any, dict[str, Any]]":
-    """What makes the tracker of the checkpoint that is asked for, its variables and its card."""
-    if options.online_steps:
-        return _adapting_tracking(options)
+def _checkpoint_tracking(options: argparse.Namespace) -> Tracking:
+    """With the checkpoint that is asked for."""
     from ranet_jax.runtime.ready import ReadyTracker
     from ranet_jax.stored import read_chosen
 
-    kept = kept_functions(options)
+    if options.online_steps:
+        use_cache(options)
+    kept = None if options.online_steps else kept_functions(options)
     stored = read_chosen(options.checkpoint, options.model)
-    make = lambda frame_size, objects: ReadyTracker(stored, frame_size, kept)
-    return make, stored.variables, stored.card
+
+    @functools.cache
+    def opened() -> "Checkpoint":
+        from ranet_jax.weights import checkpoint_of
+
+        return checkpoint_of(stored)
+
+    make: "TrackerFactory"
+    if options.online_steps:
+        make = _adapting(options, opened())
+    else:
+        make = lambda frame_size, objects: ReadyTracker(stored, frame_size, kept)
+    variables = opened().variables if options.online_steps else stored.variables
+    return Tracking(make, variables, stored.card, opened, lambda: opened().tracker.aggregation)
 
 
-def _adapting_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any, dict[str, Any]]":
-    """The same with weights that are fitted to the first frame."""
+def _adapting(options: argparse.Namespace, checkpoint: "Checkpoint") -> "TrackerFactory":
+    """Trackers with weights that are fitted to the first frame."""
     from ranet_jax.runtime.adapting import AdaptingTracker
-    from ranet_jax.weights import open_checkpoint
 
-    use_cache(options)
-    checkpoint = open_checkpoint(options.checkpoint, options.model)
     adapt = online_adaptation(checkpoint, options.online_steps, options.online_learning_rate)
     assert adapt is not None, "there are steps"
-
-    def make(frame_size: tuple[int, int], objects: int) -> "Tracker":
-        return AdaptingTracker(checkpoint.tracker_for(frame_size), adapt)
-
-    return make, checkpoint.variables, checkpoint.card
+    return lambda frame_size, objects: AdaptingTracker(checkpoint.tracker_for(frame_size), adapt)
 
 
-def _program_tracking(options: argparse.Namespace) -> "tuple[TrackerFactory, Any, dict[str, Any]]":
-    """The same of a program; Flax and the networks are not imported."""
+def _program_tracking(options: argparse.Namespace) -> Tracking:
+    """With a program; Flax and the networks are not imported."""
     from ranet_jax.runtime.program import load_program
 
     given = {"--checkpoint": options.checkpoint, "--model": options.model, "--online-steps": options.online_steps}
     unwanted = [name for name, value in given.items() if value]
     if unwanted:
         raise InputError(f"--program has its own network, which stays as it is: leave out {' and '.join(unwanted)}")
+    if options.marks:
+        raise InputError("--point and --box need a checkpoint's encoder: leave out --program, or give --mask")
     use_cache(options)
     program = load_program(options.program)
-    return program.tracker_for, program.variables, program.description.get("card", {})
+    aggregation = lambda: str(program.description["tracker"]["aggregation"])
+    return Tracking(program.tracker_for, program.variables, program.description.get("card", {}), None, aggregation)
 
 
 def _segment(options: argparse.Namespace) -> None:
@@ -183,24 +195,24 @@ def _segment(options: argparse.Namespace) -> None:
     outputs = Outputs(options.out, options.overlay, options.preview, exports, options.overwrite)
     require_distinct({"--program": options.program, "--checkpoint": options.checkpoint}, outputs.places)
     use_device(options.device)
-    mark = _marking(options)
-    make_tracker, variables, card = _program_tracking(options) if options.program else _checkpoint_tracking(options)
+    tracking = _program_tracking(options) if options.program else _checkpoint_tracking(options)
+    mark = _marking(options, tracking)
     console = rich.console.Console(stderr=True)
     with _bar(console) as progress:
         report = segment_video(
             options.video,
             options.mask,
             outputs,
-            make_tracker,
-            variables,
+            tracking.make_tracker,
+            tracking.variables,
             mark=mark,
-            aggregation=_aggregation(options),
+            aggregation=tracking.aggregation() if "probabilities" in options.format else "hard",
             span=Span(options.start, options.end, options.backward),
             levels=None if options.range is None else parse_levels(options.range),
             progress=progress,
             note=lambda text: console.print(text, highlight=False, soft_wrap=True, markup=False),
         )
-    _print_report(report, outputs, card)
+    _print_report(report, outputs, tracking.card)
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ class AdaptingTracker:
     adapt: Adaptation
 
     def init(
-        self, variables: Any, frame: UInt8[jax.Array, "h w 3"], label_map: UInt8[jax.Array, "h w"], **to_come: Any
+        self, variables: Any, frame: UInt8[jax.Array, "h w 3"], label_map: UInt8[jax.Array, "h w"]
     ) -> AdaptedState:
         """Adapts the variables, and starts the tracker with the result; see `Tracker`.
 
@@ -45,7 +45,7 @@ class AdaptingTracker:
             Exception: whatever `adapt` and the tracker raise.
         """
         adapted = jax.device_put(self.adapt(variables, np.asarray(frame), np.asarray(label_map)))
-        return AdaptedState(adapted, self.tracker.init(adapted, frame, label_map, **to_come))
+        return AdaptedState(adapted, self.tracker.init(adapted, frame, label_map))
 
     def step(
         self, variables: Any, state: AdaptedState, frame: UInt8[jax.Array, "h w 3"]

@@ -66,20 +66,7 @@ def export_program(
     if path.is_file() and not is_program(path):
         raise InputError(f"{path}: exists and is not a program, so it is kept: choose another file")
     config = dataclasses.replace(checkpoint.config, dtype=dtype or compute_dtype(checkpoint.config.dtype).name)
-    description = {
-        "format": FORMAT,
-        "network": config.NETWORK,
-        "checkpoint": pathlib.Path(checkpoint.name).name,  # the folder above it is nobody's business
-        "frame_size": list(frame_size),
-        "objects": room,
-        "references": reference_bucket(references),
-        "platforms": list(PLATFORMS),
-        "config": config.to_dict(),
-        "tracker": checkpoint.tracker.to_dict(),
-        "card": checkpoint.card,
-        "ranet_jax": __version__,
-        "jax": jax.__version__,
-    }
+    description = _description(checkpoint, config, frame_size, room, reference_bucket(references))
     with atomic_file(path) as temporary:
         tracker = Tracker(config, checkpoint.tracker, frame_size)
         functions = _exported(tracker, checkpoint.variables, room, reference_bucket(references))
@@ -91,6 +78,26 @@ def export_program(
             for name, array in flat_names(checkpoint.variables).items():
                 _write(archive, f"{WEIGHTS}{name}.npy", _array_bytes(array))
     return description
+
+
+def _description(
+    checkpoint: Checkpoint, config: Any, frame_size: tuple[int, int], objects: int, references: int
+) -> dict[str, Any]:
+    """What program.json says, but for what only the exported functions know."""
+    return {
+        "format": FORMAT,
+        "network": config.NETWORK,
+        "checkpoint": pathlib.Path(checkpoint.name).name,  # the folder above it is nobody's business
+        "frame_size": list(frame_size),
+        "objects": objects,
+        "references": references,
+        "platforms": list(PLATFORMS),
+        "config": config.to_dict(),
+        "tracker": checkpoint.tracker.to_dict(),
+        "card": checkpoint.card,
+        "ranet_jax": __version__,
+        "jax": jax.__version__,
+    }
 
 
 def _exported(tracker: Tracker, variables: Any, objects: int, references: int) -> dict[str, export.Exported]:

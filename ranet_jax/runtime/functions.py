@@ -11,7 +11,7 @@ So nothing that only this library's classes could hold has to be registered, or 
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -53,25 +53,9 @@ class FunctionTracker:
         variables: dict[str, Any],
         frame: UInt8[np.ndarray | Array, "h w 3"],
         label_map: UInt8[np.ndarray | Array, "mask_h mask_w"],
-        *,
-        objects: Iterable[int] = (),
-        references: int = 1,
     ) -> State:
-        """State after the first frame.
-
-        Args:
-            variables: by name.
-            frame: the first frame, RGB.
-            label_map: its objects: 0 background, any other value an object.
-            objects: ids that are given later.
-            references: frames whose masks are given; the functions have the room for them that they were made with.
-
-        Raises:
-            InputError: the frame or the mask is not of `frame_size`, or there is no object, or too many.
-        """
-        given = self._given(frame, label_map)
-        everyone = [*given, *(value for value in dict.fromkeys(objects) if value not in given)]
-        return self.start(variables, frame, label_map, padded_ids(everyone, self.objects))
+        """State after the first frame; see `ranet_jax.tracker.Tracker.init`."""
+        return self.start(variables, frame, label_map, padded_ids(self._given(frame, label_map), self.objects))
 
     def annotate(
         self,
@@ -94,16 +78,7 @@ class FunctionTracker:
     def step(
         self, variables: dict[str, Any], state: State, frame: UInt8[np.ndarray | Array, "h w 3"]
     ) -> tuple[State, UInt8[Array, "h w"], Float[Array, "h w n"]]:
-        """Segments the next frame.
-
-        Args:
-            variables: by name.
-            state: after the frame before; donated.
-            frame: RGB, of `frame_size`.
-
-        Returns:
-            The new state, the label map in the ids of the first one, and the probability of each object slot.
-        """
+        """Segments the next frame; see `ranet_jax.tracker.Tracker.step`. The state is donated."""
         return self.advance(variables, state, frame)
 
 

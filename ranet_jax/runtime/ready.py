@@ -16,8 +16,8 @@ import pathlib
 import pickle
 import platform
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -27,7 +27,7 @@ from jaxtyping import Array, UInt8
 
 from ranet_jax.compilation import KeptFunctions
 from ranet_jax.runtime.functions import FunctionTracker, PlainFunction, State, plain_functions
-from ranet_jax.stored import StoredCheckpoint
+from ranet_jax.stored import StoredCheckpoint, nested
 from ranet_jax.tracker.objects import check_labels, grown, object_bucket, object_ids
 from ranet_jax.tracker.references import reference_bucket
 
@@ -37,15 +37,22 @@ if TYPE_CHECKING:  # imported where nothing is found
 _PACKAGE = pathlib.Path(__file__).parents[1]
 _SOURCES = ("nn", "backbones", "ranet", "mrnet", "networks.py", "tracker", "upgrade.py", "runtime/functions.py")
 """Files of the package, and folders of files, that decide what is compiled."""
-_pool = ThreadPoolExecutor(2, thread_name_prefix="ranet-compile")
-_tracing = threading.Lock()
-_opened: dict[str, FunctionTracker] = {}
-_annotating: dict[str, Callable[[], Future[Any]]] = {}
-"""By key, what this process has compiled or found; and `annotate` alone, which says how large a state it takes."""
+
+
+class _Room(NamedTuple):
+    """The functions for one number of objects and of references.
+
+    Attributes:
+        tracker: runs them.
+        annotate: the function of that name, once it is compiled; it says how large a state it takes.
+    """
+
+    tracker: FunctionTracker
+    annotate: Callable[[], Any]
 
 
 class ReadyState(NamedTuple):
-    """A state, and the functions that it is of: those for its numbers of objects and references."""
+    """A state, and the functions that it is of."""
 
     tracker: FunctionTracker
     state: State
@@ -71,7 +78,11 @@ class ReadyTracker:
         """
         self._stored, self._frame_size, self._kept = stored, frame_size, kept
         self._made: Tracker | None = None
-        seen = _file("seen", self._key())
+        self._rooms: dict[tuple[int, int], _Room] = {}
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="ranet-compile")
+        self._tracing = threading.Lock()
+        # Of all that the checkpoint says: a byte of its card may have been changed by chance, too.
+        seen = _file("seen", f"{self._key()}-{_digest(stored.description)}")
         if kept is None or seen not in kept:
             self._tracker()
             if kept is not None:
@@ -82,15 +93,11 @@ class ReadyTracker:
         variables: dict[str, Any],
         frame: UInt8[np.ndarray | Array, "h w 3"],
         label_map: UInt8[np.ndarray | Array, "mask_h mask_w"],
-        *,
-        objects: Iterable[int] = (),
-        references: int = 1,
     ) -> ReadyState:
         """State after the first frame, see `ranet_jax.tracker.Tracker.init`."""
-        to_come = list(objects)
-        count = object_bucket(len({*object_ids(np.asarray(label_map)), *to_come}))
-        tracker = self._open(count, reference_bucket(references))
-        return ReadyState(tracker, tracker.init(variables, frame, label_map, objects=to_come))
+        check_labels(label_map, self._frame_size)
+        tracker = self._room(object_bucket(len(object_ids(np.asarray(label_map)))), reference_bucket(1)).tracker
+        return ReadyState(tracker, tracker.init(variables, frame, label_map))
 
     def step(
         self, variables: dict[str, Any], state: ReadyState, frame: UInt8[np.ndarray | Array, "h w 3"]
@@ -121,28 +128,23 @@ class ReadyTracker:
         references = max(ages.size, reference_bucket(int(np.sum(ages > 0)) + 1))
         if (objects, references) == (tracker.objects, ages.size):
             return state
-        larger = self._open(objects, references)
-        (_, wanted, _, _), _ = _annotating[self._key(objects, references)]().result().args_info
-        return ReadyState(larger, grown(inner, shapes=tuple(leaf.shape for leaf in jax.tree.leaves(wanted))))
+        larger = self._room(objects, references)
+        (_, wanted, _, _), _ = larger.annotate().args_info
+        return ReadyState(larger.tracker, grown(inner, shapes=tuple(leaf.shape for leaf in jax.tree.leaves(wanted))))
 
-    def _open(self, objects: int, references: int) -> FunctionTracker:
-        key = self._key(objects, references)
-        if key not in _opened:
+    def _room(self, objects: int, references: int) -> _Room:
+        if (objects, references) not in self._rooms:
+            key = self._key(objects, references)
             # Making them compares shapes by tracing, so nothing is made before something is missing.
             plain = functools.cache(lambda: self._plain(objects, references))
-            # The step takes longest to compile: it is traced first.
-            step = _pool.submit(_open_function, "step", key, self._kept, plain)
-            later = lambda name: functools.cache(lambda: _pool.submit(_open_function, name, key, self._kept, plain))
-            call = lambda future: lambda *arguments: future().result()(*arguments)
-            _annotating[key] = later("annotate")
-            _opened[key] = FunctionTracker(
-                self._frame_size, objects, call(later("init")), call(lambda: step), call(_annotating[key])
-            )
-        return _opened[key]
+            begun = functools.cache(lambda name: self._pool.submit(self._function, name, key, plain))
+            begun("step")  # takes longest to compile: it is traced first
+            call = lambda name: lambda *arguments: begun(name).result()(*arguments)
+            tracker = FunctionTracker(self._frame_size, objects, call("init"), call("step"), call("annotate"))
+            self._rooms[objects, references] = _Room(tracker, lambda: begun("annotate").result())
+        return self._rooms[objects, references]
 
     def _plain(self, objects: int, references: int) -> dict[str, PlainFunction]:
-        from ranet_jax.stored import nested
-
         return plain_functions(self._tracker(), nested(self._stored.variables), objects, references)
 
     def _tracker(self) -> "Tracker":
@@ -161,31 +163,33 @@ class ReadyTracker:
             "sizes": [*self._frame_size, *sizes],
             "environment": _environment(),
         }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return _digest(facts)
+
+    def _function(self, name: str, key: str, plain: Callable[[], dict[str, PlainFunction]]) -> Callable[..., Any]:
+        """A function that was kept, or compiled now."""
+        file = _file(name, key)
+        if self._kept is not None and (content := self._kept.get(file)) is not None:
+            # What another version wrote under the same key, or a file system changed: it is compiled again.
+            with contextlib.suppress(Exception):
+                devices = jax.local_devices()[:1]
+                serialised, taken, given = pickle.loads(content)
+                return serialize_executable.deserialize_and_load(serialised, taken, given, execution_devices=devices)
+        # One after another: two threads that trace only take turns.
+        with self._tracing, _no_collection():
+            function, arguments, donated = plain()[name]
+            lowered = jax.jit(function, donate_argnums=donated).lower(*arguments)
+        compiled = lowered.compile()
+        if (kept := self._kept) is not None:
+            self._pool.submit(lambda: kept.put(file, pickle.dumps(serialize_executable.serialize(compiled))))
+        return compiled
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _file(name: str, key: str) -> str:
     return f"{name}-{key}"
-
-
-def _open_function(
-    name: str, key: str, kept: KeptFunctions | None, plain: Callable[[], dict[str, PlainFunction]]
-) -> Callable[..., Any]:
-    """A function that was kept, or compiled now."""
-    if kept is not None and (content := kept.get(_file(name, key))) is not None:
-        # What another version wrote under the same key, or a file system changed: it is compiled again.
-        with contextlib.suppress(Exception):
-            devices = jax.local_devices()[:1]
-            serialised, taken, given = pickle.loads(content)
-            return serialize_executable.deserialize_and_load(serialised, taken, given, execution_devices=devices)
-    # One after another: two threads that trace only take turns.
-    with _tracing, _no_collection():
-        function, arguments, donated = plain()[name]
-        lowered = jax.jit(function, donate_argnums=donated).lower(*arguments)
-    compiled = lowered.compile()
-    if kept is not None:
-        _pool.submit(lambda: kept.put(_file(name, key), pickle.dumps(serialize_executable.serialize(compiled))))
-    return compiled
 
 
 @contextlib.contextmanager

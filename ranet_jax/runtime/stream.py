@@ -139,16 +139,17 @@ def stream(
             incoming.abandon()
             outgoing.abandon()
         reading.result()
+    return _report(finished, waiting, time.perf_counter() - start)
+
+
+def _report(finished: "array[float]", waiting: set[int], seconds: float) -> StreamReport:
+    """From the times at which frames were done, and the numbers of masks that no frame came for."""
     if not finished:
         raise InputError("the video has no frames: check the source")
     if waiting:
         raise InputError(f"a mask is given for frame {max(waiting)} and the video has {len(finished)}, from 0")
     intervals = [after - before for before, after in itertools.pairwise(finished[1:])]
-    return StreamReport(
-        frames=len(finished),
-        median_milliseconds_per_frame=1e3 * statistics.median(intervals) if intervals else None,
-        seconds=time.perf_counter() - start,
-    )
+    return StreamReport(len(finished), 1e3 * statistics.median(intervals) if intervals else None, seconds)
 
 
 class _Handover(Generic[T]):
@@ -220,16 +221,17 @@ def _track(
     for number, (frame, image) in enumerate(incoming):
         label_map: np.ndarray | jax.Array
         probability = None
-        if number in given:
+        if number in waiting:
             waiting.discard(number)
-            _require_same_size(frame, given[number])
-            labels = jax.device_put(given[number], device)
-        if state is None:
-            label_map = given.get(number, np.zeros(frame.image.shape[:-1], np.uint8))
-            if number in given:
-                state = tracker.init(variables, image, labels)
-        elif number in given:
-            state, label_map, probability = tracker.annotate(variables, state, image, labels)  # type: ignore[attr-defined]
+            labels = given[number]  # read once: it may lie in a file
+            _require_same_size(frame, labels)
+            on_device = jax.device_put(labels, device)
+            if state is None:
+                state, label_map = tracker.init(variables, image, on_device), labels
+            else:
+                state, label_map, probability = tracker.annotate(variables, state, image, on_device)  # type: ignore[attr-defined]
+        elif state is None:
+            label_map = np.zeros(frame.image.shape[:-1], np.uint8)
         else:
             state, label_map, probability = tracker.step(variables, state, image)
         probability = probability if with_probabilities else None

@@ -18,7 +18,7 @@ from ranet_jax.io.overlay import OverlayWriter
 from ranet_jax.io.video import open_frames
 from ranet_jax.networks import RANetConfig
 from ranet_jax.tracker import TrackerConfig
-from ranet_jax.weights import initial_variables, save_checkpoint
+from ranet_jax.weights import initial_variables, load_checkpoint, save_checkpoint
 
 SIZE = (48, 80)
 COUNT = 5
@@ -50,11 +50,18 @@ class Sure(Repeating):
         return state, label_map, self.step(variables, state, frame)[2]
 
 
+def stand_in(monkeypatch, tracker):
+    def tracking(options):
+        opened = lambda: load_checkpoint(options.checkpoint)
+        return segment_command.Tracking(lambda size, objects: tracker, {}, {}, opened, lambda: "hard")
+
+    monkeypatch.setattr(segment_command, "_checkpoint_tracking", tracking)
+
+
 @pytest.fixture
 def repeating(monkeypatch):
     """In place of a network, where only files and messages are looked at."""
-    make = lambda size, objects: Repeating()
-    monkeypatch.setattr(segment_command, "_checkpoint_tracking", lambda options: (make, {}, {}))
+    stand_in(monkeypatch, Repeating())
 
 
 @pytest.fixture(scope="module")
@@ -310,7 +317,7 @@ def test_all_outputs_at_once(case, repeating, capsys):
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_probabilities_fit_the_masks(case, repeating, monkeypatch, network, backward):
-    monkeypatch.setattr(segment_command, "_checkpoint_tracking", lambda options: (lambda size, n: Sure(), {}, {}))
+    stand_in(monkeypatch, Sure())
     command = ["segment", "frames", "--mask", "1=a.png", "--mask", "3=b.png", "--out", "out", "--checkpoint", network]
     more = ["--backward"] if backward else []
     assert run(*command, "--format", "probabilities", "--format", "npz", *more) == 0

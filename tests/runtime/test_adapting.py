@@ -79,7 +79,7 @@ def test_a_later_mask_is_learned_with_the_weights_of_the_first_frame(variables, 
         (AdaptingTracker(plain, adapt), variables),
         (plain, jax.tree.map(lambda x: 0.9 * x, variables)),
     ):
-        state = tracker.init(own, first, labels, objects=[8], references=2)
+        state = tracker.init(own, first, labels)
         state, *one = tracker.annotate(own, state, frames[0], given)
         state, *other = tracker.step(own, state, frames[1])
         results.append(jax.tree.map(np.asarray, (one, other)))

@@ -89,10 +89,10 @@ def test_a_program_gives_the_masks_of_the_checkpoint(name, ids, tmp_path, rng):
     assert all(found_donated), "memory would grow"
 
 
-def annotated(tracker, variables, frames, labels, given, **options):
+def annotated(tracker, variables, frames, labels, given):
     """State before, and what comes out at and after, a second frame with masks."""
     variables = jax.device_put(variables)
-    state = tracker.init(variables, frames[0], labels, **options)
+    state = tracker.init(variables, frames[0], labels)
     state, *first = tracker.step(variables, state, frames[1])
     before = state
     state, *second = tracker.annotate(variables, state, frames[2], given)
@@ -110,28 +110,23 @@ def test_a_program_s_annotate_is_the_tracker_s(name, tmp_path, rng):
     program = load_program(tmp_path / "net.ranet")
     frames, both = clip(rng, (3, 200), count=4)
     labels, given = np.where(both == 3, 3, 0).astype(np.uint8), np.where(both == 200, 200, 0).astype(np.uint8)
-    to_come = {"objects": [200], "references": 2}
     tracker, own = checkpoint.tracker_for(SIZE), checkpoint.variables
-    expected_state, expected, _ = annotated(tracker, own, frames, labels, given, **to_come)
-    arguments = (program.tracker_for(SIZE, 2), program.variables, frames, labels, given)
-    for options in (to_come, {}):
-        state, found, donated = annotated(*arguments, **options)
-        for (label_map, probability), (own_labels, own_probability) in zip(found, expected, strict=True):
-            np.testing.assert_allclose(probability, own_probability, atol=2e-3)
-            assert (label_map == own_labels).mean() > 0.999
-        np.testing.assert_array_equal(found[1][0][given > 0], 200)
-        assert np.asarray(state["ids"]).tolist() == expected_state.ids.tolist() == [3, 200]
-        assert np.asarray(state["ages"]).tolist() == expected_state.ages.tolist() == [1, 2]
-        assert all(donated), "memory would grow"
+    expected_state, expected, _ = annotated(tracker, own, frames, labels, given)
+    state, found, donated = annotated(program.tracker_for(SIZE, 2), program.variables, frames, labels, given)
+    for (label_map, probability), (own_labels, own_probability) in zip(found, expected, strict=True):
+        # Of one object there is one plane until the tracker makes room for the second.
+        np.testing.assert_allclose(probability[..., : own_probability.shape[-1]], own_probability, atol=2e-3)
+        assert (label_map == own_labels).mean() > 0.999
+    np.testing.assert_array_equal(found[1][0][given > 0], 200)
+    assert np.asarray(state["ids"]).tolist() == expected_state.ids.tolist() == [3, 200]
+    assert np.asarray(state["ages"]).tolist() == expected_state.ages.tolist() == [1, 2]
+    assert all(donated), "memory would grow"
 
 
 def test_a_program_has_no_room_for_more_objects_than_it_was_exported_for(written, rng):
     program = load_program(written)
     frames, labels = clip(rng, (3, 200), count=2)
     tracker, variables = program.tracker, jax.device_put(program.variables)
-    one = np.where(labels == 3, 3, 0).astype(np.uint8)
-    state = tracker.init(variables, frames[0], one, objects=[200, 3, 200])
-    assert np.asarray(state["ids"]).tolist() == [3, 200], "an id told twice is one object"
     state = tracker.init(variables, frames[0], labels)
     with pytest.raises(InputError, match="3 objects and there is room for 2"):
         tracker.annotate(variables, state, frames[1], np.where(labels > 0, 7, 0).astype(np.uint8))
