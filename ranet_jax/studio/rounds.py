@@ -108,7 +108,7 @@ def measure(tracker: VideoTracker, encode: Encode, video: Video) -> Report:
         video: see the class.
     """
     features = encode((video.name, 0), read_picture(video.frames[0]))
-    masks, _ = simulate_clicks(features, video.truth[0], max(CLICKS))
+    masks = simulate_clicks(features, video.truth[0], max(CLICKS))
     chosen = [masks[number - 1] for number in CLICKS]
     rounds = corrections(tracker, encode, video, masks[FIRST_CLICKS - 1], max(ROUNDS))
     tracked = [rounds[0] if n == FIRST_CLICKS else track(tracker, video, {0: masks[n - 1]}) for n in CLICKS]
@@ -143,7 +143,7 @@ def corrections(tracker: VideoTracker, encode: Encode, video: Video, first: Mask
         masks, scores = results[-1]
         worst = min((i for i in shown if i not in given), key=lambda i: float(scores[i - 1, 0]))
         features = encode((video.name, worst), read_picture(video.frames[worst]))
-        mended, _ = simulate_clicks(features, video.truth[worst], MENDING_CLICKS, tracked=masks[worst])
+        mended = simulate_clicks(features, video.truth[worst], MENDING_CLICKS, tracked=masks[worst])
         given[worst] = mended[-1]
         results.append(track(tracker, video, dict(sorted(given.items()))))
     return results

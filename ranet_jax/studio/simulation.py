@@ -1,7 +1,5 @@
 """A person who clicks, simulated from the truth: the next click is in the middle of the largest error."""
 
-import time
-
 import cv2
 import numpy as np
 from jaxtyping import Bool
@@ -33,10 +31,8 @@ def largest_error(wrong: Mask) -> tuple[int, Point]:
     return int(figures[number, cv2.CC_STAT_AREA]), (float(x), float(y))
 
 
-def simulate_clicks(
-    features: ClickFeatures, truth: Mask, clicks: int, *, tracked: Mask | None = None
-) -> tuple[list[Mask], list[float]]:
-    """Masks after every click, and the seconds each took.
+def simulate_clicks(features: ClickFeatures, truth: Mask, clicks: int, *, tracked: Mask | None = None) -> list[Mask]:
+    """Masks after every click.
 
     Args:
         features: of the frame.
@@ -48,14 +44,12 @@ def simulate_clicks(
     negatives: list[Point] = []
     mask = np.zeros_like(truth) if tracked is None else tracked
     trusted = bool(mask.any())
-    masks, seconds = [], []
+    masks = []
     for _ in range(clicks):
         missing, on = largest_error(truth & ~mask)
         surplus, off = largest_error(mask & ~truth)
         if missing or surplus:
             (positives if missing >= surplus else negatives).append(on if missing >= surplus else off)
-            start = time.perf_counter()
             mask = click_mask(features, positives, negatives, previous=mask, trusted=trusted)
-            seconds.append(time.perf_counter() - start)
         masks.append(mask)
-    return masks, seconds
+    return masks
